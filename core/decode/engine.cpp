@@ -1,0 +1,120 @@
+// Runs forward passes of a text model over the rows of any number of sequences.
+#include "core/decode/engine.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <quiver/error.hpp>
+
+namespace quiver {
+
+CacheLayout cache_layout(const WeightStore& weights, const KvStrategy& kv) {
+  CacheLayout layout;
+  for (const KvCachePart& part : weights.kv_caches()) {
+    const KvShape shape{part.kv_heads, part.head_dim};
+    layout.kv_layers.push_back({shape, kv.page_bytes(shape), part.window});
+  }
+  for (const CausalConvPart& part : weights.causal_convs()) {
+    layout.windows.push_back({part.kernel - 1, part.channels});
+  }
+  return layout;
+}
+
+Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const KvStrategy> kv,
+               ThreadPool& threads, std::size_t cache_limit_bytes)
+    : model_(std::move(model)),
+      kv_(std::move(kv)),
+      threads_(threads),
+      info_(model_->text().info()),
+      layout_(cache_layout(model_->weights(), *kv_)),
+      pool_(cache_limit_bytes) {}
+
+Batch Engine::make_batch(std::span<const Feed> feeds) const {
+  Batch batch;
+  for (const Feed& feed : feeds) {
+    const int start = feed.sequence->length();
+    batch.segments.push_back(
+        {feed.sequence, batch.rows(), static_cast<int>(feed.tokens.size()), start});
+    for (std::size_t i = 0; i < feed.tokens.size(); ++i) {
+      const std::int32_t id = feed.tokens[i];
+      if (id < 0 || id >= info_.vocabulary) {
+        throw Error(ErrorCode::bad_input,
+                    fmt::format("token id {} is outside the vocabulary of {}", id, info_.vocabulary),
+                    "input tokens", "use the tokenizer that belongs to the model");
+      }
+      const int position = start + static_cast<int>(i) + feed.sequence->position_offset();
+      batch.tokens.push_back(id);
+      batch.positions.push_back({position, position, position});
+    }
+  }
+  return batch;
+}
+
+Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observer) {
+  const Batch batch = make_batch(feeds);
+  if (batch.rows() == 0) throw Error(ErrorCode::usage, "there are no tokens to run", "input tokens");
+  std::size_t begun = 0;
+  try {
+    for (; begun < feeds.size(); ++begun) {
+      feeds[begun].sequence->begin(static_cast<int>(feeds[begun].tokens.size()));
+    }
+    const TextModel& text = model_->text();
+    ForwardOps ops(model_->weights(), *kv_, batch, memory_, threads_);
+    const auto observe = [&](std::string_view name, Tensor tensor) {
+      if (observer) observer(name, batch.rows(), tensor.width, ops.values(tensor));
+    };
+    Stream stream = text.embed(ops);
+    observe("embed", stream.x);
+    for (int i = 0; i < model_->model().block_count(); ++i) {
+      ops.begin_block();
+      model_->model().block(i, ops, stream);
+      ops.end_block(stream);
+      observe(fmt::format("block.{}", i), stream.x);
+    }
+    std::vector<int> wanted;
+    for (std::size_t i = 0; i < feeds.size(); ++i) {
+      const Segment& segment = batch.segments[i];
+      const int first = feeds[i].logits == Wanted::all    ? 0
+                        : feeds[i].logits == Wanted::last ? segment.rows - 1
+                                                          : segment.rows;
+      for (int r = first; r < segment.rows; ++r) wanted.push_back(segment.first_row + r);
+    }
+    Logits logits;
+    logits.vocabulary = info_.vocabulary;
+    if (wanted.empty()) return logits;
+    Tensor hidden = text.finish(ops, stream);
+    observe("hidden", hidden);
+    if (static_cast<int>(wanted.size()) != batch.rows()) hidden = ops.select_rows(hidden, wanted);
+    const Tensor result = text.logits(ops, hidden);
+    const std::span<const float> values = ops.values(result);
+    logits.rows = static_cast<int>(wanted.size());
+    logits.values.assign(values.begin(), values.end());
+    return logits;
+  } catch (...) {
+    for (std::size_t i = 0; i < begun; ++i) feeds[i].sequence->accept(0);
+    throw;
+  }
+}
+
+Logits Engine::feed_prompt(Sequence& sequence, std::span<const std::int32_t> tokens, Wanted wanted,
+                           const std::function<bool(std::size_t done)>& progress) {
+  Logits result;
+  result.vocabulary = info_.vocabulary;
+  std::size_t done = 0;
+  while (done < tokens.size()) {
+    const auto to_grid = static_cast<std::size_t>(kPromptGrid - sequence.length() % kPromptGrid);
+    const std::size_t count = std::min(to_grid, tokens.size() - done);
+    const bool is_last = done + count == tokens.size();
+    const Wanted rows = wanted == Wanted::last && !is_last ? Wanted::none : wanted;
+    const Feed feed{&sequence, tokens.subspan(done, count), rows};
+    Logits logits = forward({&feed, 1});
+    sequence.accept(static_cast<int>(count));
+    result.rows += logits.rows;
+    result.values.insert(result.values.end(), logits.values.begin(), logits.values.end());
+    done += count;
+    if (progress && !progress(done)) throw Error(ErrorCode::interrupted, "interrupted");
+  }
+  return result;
+}
+
+}  // namespace quiver

@@ -1,0 +1,90 @@
+// Runs forward passes of a text model over the rows of any number of sequences.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <quiver/kv_strategy.hpp>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "core/cache/sequence.hpp"
+#include "core/model/loaded_model.hpp"
+#include "core/ops/forward_ops.hpp"
+#include "core/threads/thread_pool.hpp"
+
+namespace quiver {
+
+/// Which rows of a feed produce logits.
+enum class Wanted { none, last, all };
+
+/// Tokens for one sequence in a forward pass.
+struct Feed {
+  Sequence* sequence = nullptr;
+  std::span<const std::int32_t> tokens;
+  Wanted logits = Wanted::last;
+};
+
+/// Logits of the wanted rows, feed by feed in order.
+struct Logits {
+  int rows = 0;
+  int vocabulary = 0;
+  std::vector<float> values;  ///< [rows, vocabulary]
+
+  std::span<const float> row(int index) const {
+    const auto width = static_cast<std::size_t>(vocabulary);
+    return std::span<const float>(values).subspan(static_cast<std::size_t>(index) * width, width);
+  }
+};
+
+/// Sees intermediate tensors of a pass: a name such as "block.3" and values [rows, width].
+using TensorObserver =
+    std::function<void(std::string_view name, int rows, int width, std::span<const float> values)>;
+
+/// A text model with a KV strategy and threads. [one-call-at-a-time]; sequences belong to one engine.
+class Engine {
+ public:
+  /// Prompts are fed in chunks of this many tokens, at multiples of it counted from position 0, so
+  /// that what a prompt leaves behind does not depend on how it arrived.
+  static constexpr int kPromptGrid = 256;
+
+  /// `threads` outlives the engine. `cache_limit_bytes` bounds the pages of all sequences; 0 = none.
+  Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const KvStrategy> kv,
+         ThreadPool& threads, std::size_t cache_limit_bytes = 0);
+
+  Sequence new_sequence() { return Sequence(pool_, layout_); }
+
+  /// One pass over all feeds; each sequence has its rows pending afterwards, to be settled with
+  /// Sequence::accept. Throws Error(bad_input) for an id outside the vocabulary and Error(resources)
+  /// where memory for the cache is short; the sequences are then as they were.
+  Logits forward(std::span<const Feed> feeds, const TensorObserver& observer = {});
+
+  /// Feeds and settles tokens in chunks of the prompt grid; the logits are those of the last token
+  /// (or, with Wanted::all, of every token). `progress` is called after each chunk with the tokens
+  /// done; returning false ends early with Error(interrupted).
+  Logits feed_prompt(Sequence& sequence, std::span<const std::int32_t> tokens,
+                     Wanted wanted = Wanted::last,
+                     const std::function<bool(std::size_t done)>& progress = {});
+
+  const LoadedModel& model() const noexcept { return *model_; }
+  const TextModelInfo& info() const noexcept { return info_; }
+  const CacheLayout& layout() const noexcept { return layout_; }
+  PagePool& pool() noexcept { return pool_; }
+
+ private:
+  Batch make_batch(std::span<const Feed> feeds) const;
+
+  std::shared_ptr<const LoadedModel> model_;
+  std::shared_ptr<const KvStrategy> kv_;
+  ThreadPool& threads_;
+  TextModelInfo info_;
+  CacheLayout layout_;
+  PagePool pool_;
+  ForwardMemory memory_;
+};
+
+/// What a sequence of the model keeps under a KV strategy. [any-thread]
+CacheLayout cache_layout(const WeightStore& weights, const KvStrategy& kv);
+
+}  // namespace quiver

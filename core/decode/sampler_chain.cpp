@@ -1,0 +1,117 @@
+// Samplers applied one after another, and the state that they keep for a sequence.
+#include "core/decode/sampler_chain.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <quiver/error.hpp>
+
+#include "core/decode/philox.hpp"
+
+namespace quiver {
+namespace {
+
+constexpr std::size_t kStateAlignment = 16;
+constexpr std::size_t kStateLimit = 4096;
+
+class Context : public SamplerContext {
+ public:
+  Context(std::span<const std::int32_t> history, std::size_t prompt_length,
+          const Vocabulary* vocabulary, std::uint64_t seed)
+      : history_(history), prompt_length_(prompt_length), vocabulary_(vocabulary), seed_(seed) {}
+
+  void set_place(std::size_t place) { place_ = static_cast<std::uint32_t>(place); }
+
+  std::span<const std::int32_t> history() const override { return history_; }
+  std::size_t prompt_length() const override { return prompt_length_; }
+  double uniform(std::uint32_t draw) const override {
+    return philox_uniform(seed_, history_.size(), place_, draw);
+  }
+  const Vocabulary* vocabulary() const override { return vocabulary_; }
+
+ private:
+  std::span<const std::int32_t> history_;
+  std::size_t prompt_length_;
+  const Vocabulary* vocabulary_;
+  std::uint64_t seed_;
+  std::uint32_t place_ = 0;
+};
+
+/// Index of the largest logit, the lowest id among equals.
+std::size_t most_likely(const Candidates& candidates) {
+  std::size_t best = 0;
+  for (std::size_t i = 1; i < candidates.count; ++i) {
+    const bool is_better = candidates.logits[i] > candidates.logits[best] ||
+                           (candidates.logits[i] == candidates.logits[best] &&
+                            candidates.ids[i] < candidates.ids[best]);
+    if (is_better) best = i;
+  }
+  return best;
+}
+
+void check(const Candidates& candidates, std::size_t before) {
+  if (candidates.count == 0 || candidates.count > before) {
+    throw Error(ErrorCode::plugin, "a sampler left no token to choose", "sampling",
+                "remove it from the chain, or report it to its author");
+  }
+}
+
+}  // namespace
+
+SamplerChain::SamplerChain(std::vector<std::shared_ptr<const Sampler>> samplers)
+    : samplers_(std::move(samplers)) {
+  for (const auto& sampler : samplers_) {
+    if (sampler->state_bytes() > kStateLimit) {
+      throw Error(ErrorCode::plugin, "a sampler asks for more state than the limit of 4096 bytes",
+                  "sampling", "remove it from the chain, or report it to its author");
+    }
+    offsets_.push_back(state_bytes_);
+    state_bytes_ +=
+        (sampler->state_bytes() + kStateAlignment - 1) / kStateAlignment * kStateAlignment;
+  }
+}
+
+SamplerState SamplerChain::start(std::uint64_t seed) const {
+  SamplerState state{seed, std::vector<std::byte>(state_bytes_)};
+  for (std::size_t i = 0; i < samplers_.size(); ++i) {
+    samplers_[i]->reset(std::span(state.bytes).subspan(offsets_[i], samplers_[i]->state_bytes()));
+  }
+  return state;
+}
+
+std::int32_t SamplerChain::next(std::span<float> logits, std::span<const std::int32_t> history,
+                                std::size_t prompt_length, const Vocabulary* vocabulary,
+                                SamplerState& state) const {
+  if (std::ranges::any_of(logits, [](float x) { return std::isnan(x); })) {
+    throw Error(ErrorCode::bad_input, "the model's logits are not numbers", "sampling",
+                "check the checkpoint; 'quiver logits' shows where they come from");
+  }
+  std::vector<std::int32_t> ids(logits.size());
+  std::iota(ids.begin(), ids.end(), 0);
+  Candidates candidates{logits.data(), ids.data(), logits.size(), false, true};
+  Context context(history, prompt_length, vocabulary, state.seed);
+  for (std::size_t i = 0; i < samplers_.size(); ++i) {
+    const Sampler& sampler = *samplers_[i];
+    context.set_place(i);
+    const auto bytes = std::span(state.bytes).subspan(offsets_[i], sampler.state_bytes());
+    const std::size_t before = candidates.count;
+    sampler.apply(candidates, context, bytes);
+    check(candidates, before);
+    if (!sampler.chooses()) continue;
+    const std::int32_t token = sampler.choose(candidates, context, bytes);
+    if (token < 0 || static_cast<std::size_t>(token) >= logits.size()) {
+      throw Error(ErrorCode::plugin, "a sampler chose a token that does not exist", "sampling",
+                  "remove it from the chain, or report it to its author");
+    }
+    return token;
+  }
+  const std::size_t best = most_likely(candidates);
+  if (candidates.logits[best] == -std::numeric_limits<float>::infinity()) {
+    throw Error(ErrorCode::bad_input, "every token is ruled out", "sampling",
+                "relax the samplers, biases or the grammar");
+  }
+  return candidates.ids[best];
+}
+
+}  // namespace quiver

@@ -1,0 +1,95 @@
+// Chooses the kernel table by what the processor and the operating system support.
+#include "core/kernels/kernel_table.hpp"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <quiver/error.hpp>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace quiver {
+namespace {
+
+#if defined(__x86_64__)
+struct CpuFeatures {
+  bool has_avx2 = false;
+  bool has_avx512 = false;
+};
+
+/// cpuid says what the processor has; xgetbv says which registers the system saves on a task switch.
+/// Both must agree before wide registers are safe to use.
+CpuFeatures cpu_features() {
+  unsigned eax = 0;
+  unsigned ebx = 0;
+  unsigned ecx = 0;
+  unsigned edx = 0;
+  CpuFeatures features;
+  if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return features;
+  const bool has_osxsave = (ecx & bit_OSXSAVE) != 0;
+  const bool has_fma = (ecx & bit_FMA) != 0 && (ecx & bit_F16C) != 0;
+  if (!has_osxsave || !has_fma) return features;
+  unsigned xcr0 = 0;
+  unsigned xcr0_high = 0;
+  __asm__("xgetbv" : "=a"(xcr0), "=d"(xcr0_high) : "c"(0));
+  constexpr unsigned kYmm = 0x6;
+  constexpr unsigned kZmm = 0xe6;
+  if (__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) == 0) return features;
+  features.has_avx2 = (ebx & bit_AVX2) != 0 && (xcr0 & kYmm) == kYmm;
+  constexpr unsigned kAvx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
+  features.has_avx512 = features.has_avx2 && (ebx & kAvx512) == kAvx512 && (xcr0 & kZmm) == kZmm;
+  return features;
+}
+#endif
+
+std::vector<const KernelTable*> find_available() {
+  std::vector<const KernelTable*> tables;
+#if defined(__x86_64__)
+  const CpuFeatures features = cpu_features();
+  if (features.has_avx512) tables.push_back(avx512_kernels());
+  if (features.has_avx2) tables.push_back(avx2_kernels());
+#endif
+  tables.push_back(generic_kernels());
+  return tables;
+}
+
+std::string names_of_available() {
+  std::string names;
+  for (const KernelTable* table : available_kernels()) {
+    names += fmt::format("{}{}", names.empty() ? "" : ", ", table->name);
+  }
+  return names;
+}
+
+const KernelTable& choose() {
+  const char* wanted = std::getenv("QUIVER_ISA");
+  if (wanted == nullptr || *wanted == '\0') return *available_kernels().front();
+  for (const KernelTable* table : available_kernels()) {
+    if (std::string_view(wanted) == table->name) return *table;
+  }
+  throw Error(ErrorCode::usage, fmt::format("this machine cannot run the kernels '{}'", wanted),
+              "QUIVER_ISA", "choose one of " + names_of_available() + ", or unset it");
+}
+
+}  // namespace
+
+std::span<const KernelTable* const> available_kernels() {
+  static const std::vector<const KernelTable*> tables = find_available();
+  return tables;
+}
+
+const KernelTable& kernels() {
+  static const KernelTable& chosen = choose();
+  return chosen;
+}
+
+std::string kernel_choice() {
+  const bool is_forced = std::getenv("QUIVER_ISA") != nullptr;
+  return fmt::format("{} ({}; this machine can run {})", kernels().name,
+                     is_forced ? "forced by QUIVER_ISA" : "the widest available", names_of_available());
+}
+
+}  // namespace quiver

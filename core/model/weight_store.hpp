@@ -1,0 +1,126 @@
+// All parts that a model took, and where their values lie.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <quiver/weights.hpp>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "core/model/model_config.hpp"
+#include "core/model/stored_matrix.hpp"
+
+namespace quiver {
+
+class Checkpoint;
+
+/// Gives the quantization scheme of a name; throws Error(plugin) where none is installed.
+using SchemeSource = std::function<std::shared_ptr<const QuantScheme>(std::string_view name)>;
+
+struct LinearPart {
+  std::string name;
+  Role role = Role::other;
+  int block = -1;
+  StoredMatrix matrix;
+  std::vector<float> bias;  ///< Empty = none.
+};
+
+struct EmbeddingPart {
+  std::string name;
+  int block = -1;
+  StoredMatrix matrix;
+};
+
+struct NormPart {
+  std::string name;
+  int block = -1;
+  float epsilon = 0;
+  int width = 0;
+  bool has_weight = true;
+  std::vector<float> weight;  ///< Empty = none, or a bare config.
+};
+
+struct CausalConvPart {
+  std::string name;
+  int block = -1;
+  int channels = 0;
+  int kernel = 0;
+  std::vector<float> weight;  ///< [kernel, channels]: tap by tap, so that channels are adjacent.
+  std::vector<float> bias;    ///< Empty = none.
+};
+
+struct RopePart {
+  std::vector<float> inverse_frequencies;
+  std::vector<std::uint8_t> position_of_pair;
+  float magnitude = 1;
+  RopeLayout layout = RopeLayout::half;
+};
+
+struct KvCachePart {
+  int block = -1;
+  int kv_heads = 0;
+  int head_dim = 0;
+  int window = 0;
+};
+
+/// The host's Weights. Filled by one Architecture::create, then finished, then immutable and
+/// readable from any thread. Matrices stay where the checkpoint has them; small parts (norms, biases,
+/// convolutions) are copied as float32.
+class WeightStore : public Weights {
+ public:
+  /// `checkpoint` may be nullptr: a bare config, whose parts have sizes and no values. The
+  /// checkpoint must outlive the store.
+  WeightStore(const Checkpoint* checkpoint, const ModelConfig& config, SchemeSource schemes);
+
+  void begin_block(int index) override;
+  Linear linear(std::string_view name, int outputs, int inputs, const LinearSpec& spec) override;
+  Embedding embedding(std::string_view name, int rows, int width) override;
+  Norm norm(std::string_view name, int width, const NormSpec& spec) override;
+  CausalConv causal_conv(std::string_view name, int channels, int kernel,
+                         const CausalConvSpec& spec) override;
+  Rope rope(const RopeSpec& spec) override;
+  KvCache kv_cache(const KvCacheSpec& spec) override;
+  bool has(std::string_view name) const override;
+  bool read(std::string_view name, std::span<float> values) override;
+
+  /// Ends building: every tensor of the checkpoint must have been taken. Throws Error(bad_input)
+  /// naming one that was not. [load-thread]
+  void finish() const;
+
+  const LinearPart& operator[](Linear handle) const;
+  const EmbeddingPart& operator[](Embedding handle) const;
+  const NormPart& operator[](Norm handle) const;
+  const CausalConvPart& operator[](CausalConv handle) const;
+  const RopePart& operator[](Rope handle) const;
+  const KvCachePart& operator[](KvCache handle) const;
+
+  std::span<const LinearPart> linears() const noexcept { return linears_; }
+  std::span<const EmbeddingPart> embeddings() const noexcept { return embeddings_; }
+  std::span<const NormPart> norms() const noexcept { return norms_; }
+  std::span<const CausalConvPart> causal_convs() const noexcept { return causal_convs_; }
+  std::span<const KvCachePart> kv_caches() const noexcept { return kv_caches_; }
+
+ private:
+  StoredMatrix matrix(const std::string& name, std::int64_t rows, std::int64_t columns);
+  StoredMatrix quantized(const std::string& name, std::int64_t rows, std::int64_t columns);
+  bool match_format(const std::string& name, StoredMatrix& matrix, DType parameter_type,
+                    const QuantFormat& format);
+  std::vector<float> vector(const std::string& name, std::int64_t size, bool is_optional);
+
+  const Checkpoint* checkpoint_;
+  const ModelConfig& config_;
+  SchemeSource schemes_;
+  int block_ = -1;
+  std::set<std::string, std::less<>> taken_;
+  std::vector<LinearPart> linears_;
+  std::vector<EmbeddingPart> embeddings_;
+  std::vector<NormPart> norms_;
+  std::vector<CausalConvPart> causal_convs_;
+  std::vector<RopePart> ropes_;
+  std::vector<KvCachePart> kv_caches_;
+};
+
+}  // namespace quiver

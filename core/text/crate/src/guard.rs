@@ -1,0 +1,183 @@
+//! Runs work on hostile input with a limit on memory, time and stack.
+//!
+//! Neither a template engine nor a grammar compiler can be asked to give up in the middle of an
+//! allocation, and Rust aborts the process when an allocation fails. So such work runs on a thread
+//! of its own whose allocations are counted; one that exceeds its limits is never resumed: it
+//! sleeps inside its last allocation while the caller gets an error. What it holds stays allocated
+//! (at most the limit), which callers keep rare by refusing the same input the next time.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::failure::Failure;
+use crate::ffi::panic_message;
+
+#[derive(Clone, Copy)]
+pub struct Limits {
+    pub memory_bytes: usize,
+    pub time: Duration,
+}
+
+/// Recursive parsers and destructors of deeply nested values use a few hundred bytes a level; the
+/// memory is only reserved, not touched.
+const STACK_BYTES: usize = 256 << 20;
+
+/// Allocations below this size pass until twice the limit is used: the small ones may be made while
+/// a lock of the whole process is held (first use of a lazy table), the large ones never are.
+const SMALL_BYTES: usize = 1024;
+
+/// What a thread may use and has used. Lives in the thread's job, pointed to by BUDGET.
+struct Budget {
+    limit: isize,
+    used: Cell<isize>,
+    cancelled: Arc<AtomicBool>,
+    trap: Arc<dyn Fn() + Send + Sync>,
+}
+
+thread_local! {
+    static BUDGET: Cell<*const Budget> = const { Cell::new(std::ptr::null()) };
+}
+
+pub struct CountingAllocator;
+
+// SAFETY: every request is passed on unchanged to the system's allocator.
+unsafe impl GlobalAlloc for CountingAllocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        charge(layout.size() as isize);
+        System.alloc(layout)
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        charge(layout.size() as isize);
+        System.alloc_zeroed(layout)
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        charge(-(layout.size() as isize));
+        System.dealloc(pointer, layout)
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        charge(new_size as isize - layout.size() as isize);
+        System.realloc(pointer, layout, new_size)
+    }
+}
+
+#[inline]
+fn charge(bytes: isize) {
+    // try_with: a thread that is ending may have no BUDGET any more.
+    let budget = BUDGET.try_with(Cell::get).unwrap_or(std::ptr::null());
+    if budget.is_null() {
+        return;
+    }
+    // SAFETY: set by `run` on this very thread to a value that outlives the job.
+    let budget = unsafe { &*budget };
+    let used = budget.used.get().saturating_add(bytes);
+    budget.used.set(used);
+    if bytes > 0 && over_limit(budget, used, bytes as usize) {
+        BUDGET.with(|cell| cell.set(std::ptr::null()));
+        (budget.trap)();
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
+fn over_limit(budget: &Budget, used: isize, size: usize) -> bool {
+    let over = used > budget.limit || budget.cancelled.load(Ordering::Relaxed);
+    over && (size >= SMALL_BYTES || used > budget.limit.saturating_mul(2))
+}
+
+enum Progress<T> {
+    Running,
+    OutOfMemory,
+    Finished(Result<T, Failure>),
+}
+
+/// Runs `job` on a thread of its own. `what` names the work in messages.
+pub fn run<T: Send + 'static>(
+    what: &str,
+    limits: Limits,
+    job: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let shared = Arc::new((Mutex::new(Progress::Running), Condvar::new()));
+    let cancelled = Arc::new(AtomicBool::new(false));
+    let worker = {
+        let shared = shared.clone();
+        let cancelled = cancelled.clone();
+        std::thread::Builder::new()
+            .name("quiver-text".into())
+            .stack_size(STACK_BYTES)
+            .spawn(move || work(limits, job, shared, cancelled))
+            .map_err(|error| Failure::resources(format!("{what}: cannot start a thread: {error}")))?
+    };
+    let finished = wait(&shared, limits.time);
+    match finished {
+        Some(Progress::Finished(result)) => {
+            let _ = worker.join();
+            result
+        }
+        Some(Progress::OutOfMemory) => Err(Failure::resources(format!(
+            "{what} needs more than {} MiB of memory",
+            limits.memory_bytes >> 20
+        ))),
+        _ => {
+            cancelled.store(true, Ordering::Relaxed);
+            Err(Failure::resources(format!("{what} takes longer than {} s", limits.time.as_secs())))
+        }
+    }
+}
+
+type Shared<T> = Arc<(Mutex<Progress<T>>, Condvar)>;
+
+fn work<T: Send + 'static>(
+    limits: Limits,
+    job: impl FnOnce() -> Result<T, Failure>,
+    shared: Shared<T>,
+    cancelled: Arc<AtomicBool>,
+) {
+    let trap = {
+        let shared = shared.clone();
+        move || {
+            set(&shared, Progress::OutOfMemory);
+        }
+    };
+    let budget = Budget {
+        limit: isize::try_from(limits.memory_bytes).unwrap_or(isize::MAX),
+        used: Cell::new(0),
+        cancelled,
+        trap: Arc::new(trap),
+    };
+    BUDGET.with(|cell| cell.set(&budget));
+    let result = catch_unwind(AssertUnwindSafe(job))
+        .unwrap_or_else(|panic| Err(Failure::bad_input(panic_message(&*panic))));
+    BUDGET.with(|cell| cell.set(std::ptr::null()));
+    set(&shared, Progress::Finished(result));
+}
+
+fn set<T>(shared: &Shared<T>, progress: Progress<T>) {
+    let mut slot = shared.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    *slot = progress;
+    drop(slot);
+    shared.1.notify_all();
+}
+
+/// What the job came to, or None when the time is up.
+fn wait<T>(shared: &Shared<T>, time: Duration) -> Option<Progress<T>> {
+    let deadline = Instant::now() + time;
+    let mut slot = shared.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    loop {
+        if !matches!(*slot, Progress::Running) {
+            return Some(std::mem::replace(&mut *slot, Progress::Running));
+        }
+        let left = deadline.checked_duration_since(Instant::now())?;
+        slot = match shared.1.wait_timeout(slot, left) {
+            Ok((slot, _)) => slot,
+            Err(poisoned) => poisoned.into_inner().0,
+        };
+    }
+}

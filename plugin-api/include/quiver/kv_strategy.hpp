@@ -1,0 +1,75 @@
+// What a strategy for storing keys and values implements.
+#pragma once
+
+#include <quiver/options.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace quiver {
+
+/// Shape of one layer's cache.
+struct KvShape {
+  std::int32_t kv_heads;
+  std::int32_t head_dim;
+};
+
+/// A codec of pages: a page holds the keys and values of kTokens consecutive tokens of one layer, in
+/// whatever form the strategy likes. The host owns page tables, sharing, truncation and the softmax
+/// over pages; the strategy only writes and reads bytes. A page is read where it lies.
+///
+/// Stateless: all that it knows about a sequence is in the pages, which may be copied, shared and
+/// saved. Results for one query do not depend on `queries`, the number handed over together.
+/// [any-thread]; one page is written by one thread at a time.
+class KvStrategy {
+ public:
+  static constexpr int kTokens = 64;  ///< Tokens of a page.
+  virtual ~KvStrategy() = default;
+
+  /// Bytes of one page. Pages are aligned to 64 bytes.
+  virtual std::size_t page_bytes(const KvShape& shape) const = 0;
+
+  /// Writes token `slot` (0 .. kTokens - 1) of a page: `keys` and `values` are float32
+  /// [kv_heads, head_dim]. A slot may be written again.
+  virtual void write(const KvShape& shape, std::byte* page, int slot, std::span<const float> keys,
+                     std::span<const float> values) const = 0;
+
+  /// Dot products of `query_count` queries [query_count, head_dim] with the keys of one kv head in
+  /// slots [first, last) -> scores[query * kTokens + slot]; other scores are left alone.
+  virtual void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
+                      const float* queries, int query_count, float* scores) const = 0;
+
+  /// Adds sum over slots [first, last) of weights[query * kTokens + slot] * value to
+  /// output[query * head_dim + d], slots in ascending order.
+  virtual void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first,
+                          int last, const float* weights, int query_count, float* output) const = 0;
+
+  /// Turns queries [count, head_dim] into the space that keys are stored in, in place; the default
+  /// is that space itself.
+  virtual void transform_queries(const KvShape& shape, float* queries, int count) const {
+    static_cast<void>(shape), static_cast<void>(queries), static_cast<void>(count);
+  }
+
+  /// Turns accumulated outputs back, in place.
+  virtual void transform_outputs(const KvShape& shape, float* outputs, int count) const {
+    static_cast<void>(shape), static_cast<void>(outputs), static_cast<void>(count);
+  }
+};
+
+/// The provider behind KV strategy offers. [any-thread]
+class KvStrategyFactory {
+ public:
+  static constexpr std::string_view kInterfaceId = "quiver.kv-strategy/1";
+  virtual ~KvStrategyFactory() = default;
+
+  /// Options of the strategy `offer`; they live as long as the library.
+  virtual std::span<const OptionSpec> options(std::string_view offer) const = 0;
+
+  /// Makes a strategy; the caller owns it and deletes it through its virtual destructor. Throws
+  /// Error(usage) for options that do not fit together.
+  virtual KvStrategy* create(std::string_view offer, const Options& options) const = 0;
+};
+
+}  // namespace quiver
