@@ -3,7 +3,7 @@
 
 #include "core/plugin/c_function.hpp"
 #include "core/plugin/guarded_buffer.hpp"
-#include "core/plugin/spec_options.hpp"
+#include "core/plugin/options.hpp"
 
 #include <quiver/error.hpp>
 
@@ -209,7 +209,7 @@ void rehearse(const CSamplerLibrary& library, const CSamplerSpec& spec) {
   }
   std::ranges::fill(history.span(), 2);
   history.make_read_only();
-  const SpecOptions options(library.options(spec.name));
+  const PluginOptions options("sampler '" + spec.name + "'", library.options(spec.name));
   const std::unique_ptr<Sampler> sampler(library.create(spec.name, options));
   GuardedBuffer<std::byte> state(sampler->state_bytes(), GuardSide::after, 16);
   sampler->reset(state.span());

@@ -21,9 +21,6 @@ using manifest::Json;
 using manifest::Object;
 using manifest::refuse;
 
-// Options travel as double, which holds whole numbers exactly up to here.
-constexpr double kMaxExactInteger = 9007199254740992.0;
-
 bool is_symbol(std::string_view text) {
   const auto is_letter = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
@@ -78,18 +75,19 @@ std::string known_names(const Table& table) {
   return names;
 }
 
-/// The numbers that both the type and an option's double hold exactly.
+/// What a parameter may be. Whole numbers of any type stay within int, as all options do.
 std::pair<double, double> range_of(CType type) {
+  constexpr double kMostInteger = std::numeric_limits<int>::max();
   switch (type) {
     case CType::f32:
       return {std::numeric_limits<float>::lowest(), std::numeric_limits<float>::max()};
     case CType::f64:
       return {std::numeric_limits<double>::lowest(), std::numeric_limits<double>::max()};
-    case CType::i32: return {-2147483648.0, 2147483647.0};
-    case CType::u32: return {0.0, 4294967295.0};
-    case CType::i64: return {-kMaxExactInteger, kMaxExactInteger};
+    case CType::i32:
+    case CType::i64: return {-kMostInteger, kMostInteger};
+    case CType::u32:
     case CType::u64:
-    case CType::size: return {0.0, kMaxExactInteger};
+    case CType::size: return {0.0, kMostInteger};
   }
   return {0.0, 0.0};
 }
@@ -116,7 +114,7 @@ CParameter parse_parameter(const Json& value, const std::string& where) {
        {std::pair{"default", parameter.default_value}, std::pair{"min", parameter.minimum},
         std::pair{"max", parameter.maximum}}) {
     if (number < lowest || number > highest) {
-      refuse("does not fit the parameter's type", object.at(key));
+      refuse("beyond what a parameter of this type may be", object.at(key));
     }
     if (is_whole && number != std::floor(number)) refuse("not a whole number", object.at(key));
   }

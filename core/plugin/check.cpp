@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <mutex>
@@ -21,8 +22,6 @@
 
 namespace quiver {
 namespace {
-
-constexpr std::string_view kChildArgument = "--plugin-check";
 
 std::string_view status_name(CheckStatus status) {
   switch (status) {
@@ -91,8 +90,8 @@ CheckReport run_checks(const std::filesystem::path& file, const CheckOptions& op
                 "leave --only away to see all names");
   }
   const int cpus = std::max(1U, std::thread::hardware_concurrency());
-  const int jobs = std::min<int>(options.jobs > 0 ? options.jobs : cpus,
-                                 static_cast<int>(report.checks.size()));
+  const int jobs =
+      std::min<int>(options.jobs > 0 ? options.jobs : cpus, static_cast<int>(report.checks.size()));
   run_all(report.checks.size(), jobs, [&](std::size_t i) {
     report.checks[i] = run_check_process(file, report.checks[i].name, options);
   });
@@ -100,7 +99,7 @@ CheckReport run_checks(const std::filesystem::path& file, const CheckOptions& op
 }
 
 bool is_plugin_check_call(int argc, const char* const* argv) noexcept {
-  return argc == 6 && argv[1] == kChildArgument;
+  return argc == 6 && argv[1] == kCheckFlag;
 }
 
 int plugin_check_child_main(int argc, char** argv) {
@@ -123,9 +122,8 @@ int plugin_check_child_main(int argc, char** argv) {
 nlohmann::json check_report_json(const CheckReport& report) {
   nlohmann::json checks = nlohmann::json::array();
   for (const CheckResult& check : report.checks) {
-    checks.push_back({{"name", check.name},
-                      {"status", status_name(check.status)},
-                      {"detail", check.detail}});
+    checks.push_back(
+        {{"name", check.name}, {"status", status_name(check.status)}, {"detail", check.detail}});
   }
   return {{"passed", report.count(CheckStatus::passed)},
           {"failed", report.count(CheckStatus::failed)},
@@ -141,9 +139,9 @@ std::string check_report_text(const CheckReport& report, bool is_coloured) {
     const char* colour = check.status == CheckStatus::passed   ? "\033[32m"
                          : check.status == CheckStatus::failed ? "\033[31m"
                                                                : "\033[33m";
-    text += fmt::format("{}{:<7}{}  {:<{}}  {}", is_coloured ? colour : "",
-                        status_name(check.status), is_coloured ? "\033[0m" : "", check.name, width,
-                        check.detail);
+    text +=
+        fmt::format("{}{:<7}{}  {:<{}}  {}", is_coloured ? colour : "", status_name(check.status),
+                    is_coloured ? "\033[0m" : "", check.name, width, check.detail);
     text.erase(text.find_last_not_of(' ') + 1);
     text += '\n';
   }

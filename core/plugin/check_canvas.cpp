@@ -150,9 +150,9 @@ std::string check_deterministic(const PluginLibrary& library, const PluginOffer&
   for (const Instance& instance : lively(library, offer)) {
     const bool is_sticky = instance.sampler->is_sticky();
     for (const Canvas& canvas : canvases()) {
-      require(decide(canvas, instance, GuardSide::after) ==
-                  decide(canvas, instance, GuardSide::before),
-              "decides otherwise at the second call with " + instance.label);
+      require(
+          decide(canvas, instance, GuardSide::after) == decide(canvas, instance, GuardSide::before),
+          "decides otherwise at the second call with " + instance.label);
     }
     require(instance.sampler->is_sticky() == is_sticky, "is_sticky() changes its answer");
   }
@@ -175,8 +175,8 @@ std::string check_threads(const PluginLibrary& library, const PluginOffer& offer
   return std::to_string(kThreads) + " threads";
 }
 
-/// Whole runs over a canvas: each ends within the step limit or, where the host gives more, with all
-/// positions fixed.
+/// Whole runs over a canvas: each ends within the step limit or, where the host gives more, with
+/// all positions fixed.
 std::string check_ends(const PluginLibrary& library, const PluginOffer& offer) {
   constexpr std::size_t kPositions = 64;
   std::size_t most_steps = 0;

@@ -20,20 +20,16 @@ namespace quiver {
 namespace {
 
 void log_nothing(int, const char*) {}
-const void* offer_no_service(const char*) { return nullptr; }
+const void* offer_no_service(const char*) {
+  return nullptr;
+}
 
 /// A host that has nothing but what entry.h promises.
 constexpr quiver_host kBareHost{sizeof(quiver_host), QUIVER_API_MAJOR, QUIVER_API_MINOR,
                                 log_nothing, offer_no_service};
 
-const quiver_plugin_entry& open_entry(const CheckSubject& subject) {
-  // Resident: the file's handle keeps the library for the life of the process.
-  const boost::dll::shared_library& library = PluginFile::open(subject.file).load();
-  return library.get<const quiver_plugin_entry>(QUIVER_ENTRY_SYMBOL);
-}
-
 const quiver_plugin_entry& init_entry(const CheckSubject& subject) {
-  const quiver_plugin_entry& entry = open_entry(subject);
+  const quiver_plugin_entry& entry = load_elf_entry(PluginFile::open(subject.file));
   require(entry.init(&kBareHost) == 0, "init refuses");
   return entry;
 }
@@ -183,7 +179,8 @@ std::uint64_t floating_point_control() {
 std::string check_floating_point(const CheckSubject& subject) {
   const std::uint64_t before = floating_point_control();
   const std::shared_ptr<PluginLibrary> library = subject.load();
-  require(floating_point_control() == before, "loading it changes the floating-point control state");
+  require(floating_point_control() == before,
+          "loading it changes the floating-point control state");
   exercise(subject, *library);
   require(floating_point_control() == before, "using it changes the floating-point control state");
   return {};

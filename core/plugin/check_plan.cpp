@@ -52,8 +52,7 @@ std::shared_ptr<PluginLibrary> CheckSubject::load() const {
   return load_manifest_plugin(PluginFile::open(files.front()), PluginFile::open(files.back()));
 }
 
-CheckSubject check_subject(const std::filesystem::path& file,
-                           const std::filesystem::path& config) {
+CheckSubject check_subject(const std::filesystem::path& file, const std::filesystem::path& config) {
   CheckSubject subject;
   subject.file = file;
   subject.config = config;

@@ -31,10 +31,10 @@ inline void require(bool holds, const std::string& otherwise) {
 /// The plugin under test.
 struct CheckSubject {
   std::filesystem::path file;
-  std::filesystem::path config;   ///< For architectures; may be empty.
+  std::filesystem::path config;  ///< For architectures; may be empty.
   PluginOrigin origin = PluginOrigin::elf;
   PluginDescriptor descriptor;
-  Refusal refusal;                ///< Why the descriptor or manifest does not hold, if so.
+  Refusal refusal;  ///< Why the descriptor or manifest does not hold, if so.
   std::vector<std::filesystem::path> files;  ///< As in PluginEntry.
 
   /// Loads and initializes it as the host does. Throws Error(plugin).

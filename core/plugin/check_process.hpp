@@ -3,8 +3,10 @@
 
 #include "core/plugin/check.hpp"
 
+#include <chrono>
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace quiver {
 
@@ -12,6 +14,9 @@ namespace quiver {
 /// Error(resources) where none can be started. [any-thread]
 CheckResult run_check_process(const std::filesystem::path& file, const std::string& name,
                               const CheckOptions& options);
+
+/// First argument of the child; then the plugin's file, the check's name, CPU seconds and a config.
+inline constexpr std::string_view kCheckFlag = "--plugin-check";
 
 /// For the child: lowers its own limits (processor time, memory, no core file) and asks to be ended
 /// with its parent.

@@ -58,7 +58,8 @@ std::optional<Storage> storage(const QuantScheme& scheme, const QuantFormat& for
           "stores a matrix as " + std::to_string(result.part_count) + " parts");
   for (int i = 0; i < result.part_count; ++i) {
     const QuantPart& part = result.parts[static_cast<std::size_t>(i)];
-    require(part.suffix != nullptr && part.suffix[0] == '.', "a part's suffix is not like '.weight'");
+    require(part.suffix != nullptr && part.suffix[0] == '.',
+            "a part's suffix is not like '.weight'");
     require(part.columns > 0 && size_bytes(part.dtype) > 0, "a part is empty: " + result.label());
   }
   return result;
@@ -68,7 +69,8 @@ std::optional<Storage> storage(const QuantScheme& scheme, const QuantFormat& for
 std::vector<Storage> storages(const QuantScheme& scheme) {
   std::vector<Storage> all;
   for (const QuantFormat& format : scheme.formats()) {
-    require(format.bits >= 1 && format.bits <= 16, "a format has " + std::to_string(format.bits) + " bits");
+    require(format.bits >= 1 && format.bits <= 16,
+            "a format has " + std::to_string(format.bits) + " bits");
     require(format.group_size >= 1 && format.group_size <= 4096,
             "a format has groups of " + std::to_string(format.group_size));
     bool has_type = false;
@@ -87,8 +89,7 @@ std::vector<Storage> storages(const QuantScheme& scheme) {
 }
 
 std::vector<float> weights_of(const Storage& storage, std::int64_t rows) {
-  std::vector<float> weights =
-      check_noise(static_cast<std::size_t>(rows * storage.columns), 17);
+  std::vector<float> weights = check_noise(static_cast<std::size_t>(rows * storage.columns), 17);
   for (float& weight : weights) weight *= 0.08F;
   return weights;
 }
@@ -162,8 +163,9 @@ std::string check_ragged(const PluginLibrary& library, const PluginOffer&) {
     for (const std::int64_t columns : {std::int64_t{0}, std::int64_t{-group}, s.columns + 1,
                                        s.columns + group / 2, s.columns - 1}) {
       if (columns > 0 && columns % group == 0) continue;
-      require(scheme.parts(s.format, columns, s.parameter_type, parts) == 0,
-              "takes " + std::to_string(columns) + " columns in groups of " + std::to_string(group));
+      require(
+          scheme.parts(s.format, columns, s.parameter_type, parts) == 0,
+          "takes " + std::to_string(columns) + " columns in groups of " + std::to_string(group));
     }
   }
   return {};
@@ -172,7 +174,9 @@ std::string check_ragged(const PluginLibrary& library, const PluginOffer&) {
 /// Root of the mean squared error relative to that of the weights. A scheme that is as good as
 /// rounding to 2^bits even steps over +-2.5 sigma stays below half of this; beyond eight bits the
 /// rounding of bf16 parameters dominates.
-double error_bound(int bits) { return std::clamp(std::exp2(2.0 - bits), 1.0 / 64, 0.9); }
+double error_bound(int bits) {
+  return std::clamp(std::exp2(2.0 - bits), 1.0 / 64, 0.9);
+}
 
 std::string check_error(const PluginLibrary& library, const PluginOffer&) {
   const QuantScheme& scheme = scheme_of(library);
@@ -246,8 +250,8 @@ std::string check_edges(const PluginLibrary& library, const PluginOffer&) {
     for (const float value : {0.0F, -0.0F, 1.0F, -2.5F, 1e-38F, 6e4F}) {
       const std::vector<float> weights(static_cast<std::size_t>(s.columns), value);
       for (const float decoded : decode(scheme, s, encode(scheme, s, weights, 1), 1, 0, 1)) {
-        require(std::isfinite(decoded),
-                "turns a row of " + std::to_string(value) + " into something not finite: " + s.label());
+        require(std::isfinite(decoded), "turns a row of " + std::to_string(value) +
+                                            " into something not finite: " + s.label());
         require(value != 0 || decoded == 0, "turns zeros into something else: " + s.label());
       }
     }
@@ -267,7 +271,8 @@ std::string check_not_finite(const PluginLibrary& library, const PluginOffer&) {
         encode(scheme, s, weights, kRows);
       } catch (const Error& error) {
         is_refused = true;
-        require(error.code() == ErrorCode::bad_input, "refuses it with another code than bad_input");
+        require(error.code() == ErrorCode::bad_input,
+                "refuses it with another code than bad_input");
       }
       require(is_refused, "encodes weights that are not finite: " + s.label());
     }
@@ -313,9 +318,8 @@ std::string check_packed_format(const PluginLibrary& library, const PluginOffer&
                            s.parts[2].dtype == s.parameter_type &&
                            s.parts[1].columns == s.columns / s.format.group_size &&
                            s.parts[2].columns == s.parts[1].columns &&
-                           s.part_bytes(0, 1) * 8 ==
-                               static_cast<std::size_t>(s.columns) *
-                                   static_cast<std::size_t>(s.format.bits);
+                           s.part_bytes(0, 1) * 8 == static_cast<std::size_t>(s.columns) *
+                                                         static_cast<std::size_t>(s.format.bits);
     require(is_affine, "says its parts are affine, but they are not: " + s.label());
     if (s.parameter_type != DType::f32) continue;
     const Encoded encoded = encode(scheme, s, weights_of(s, 1), 1);
@@ -334,7 +338,8 @@ std::string check_packed_format(const PluginLibrary& library, const PluginOffer&
       std::memcpy(&bias, encoded[2].data() + 4 * group, sizeof bias);
       // In two statements, so that no compiler fuses them.
       const volatile float product = scale * static_cast<float>(code);
-      require(decoded[i] == product + bias, "decodes otherwise than scale * code + bias: " + s.label());
+      require(decoded[i] == product + bias,
+              "decodes otherwise than scale * code + bias: " + s.label());
     }
   }
   if (packed == 0) throw CheckSkipped("maps to none of core's packed formats");

@@ -49,8 +49,7 @@ std::string with(const Instance& instance, const Scene& scene) {
 
 /// Runs a step; a sampler may refuse a row with an Error only where `may_refuse`.
 SceneOutcome run_scene(const Scene& scene, const Instance& instance,
-                       GuardSide side = GuardSide::after,
-                       std::span<const std::byte> state = {}) {
+                       GuardSide side = GuardSide::after, std::span<const std::byte> state = {}) {
   try {
     return SceneRun(scene, *instance.sampler, side).run(state);
   } catch (const Error& error) {
@@ -173,7 +172,8 @@ std::string check_state(const PluginLibrary& library, const PluginOffer& offer) 
   std::size_t most = 0;
   for (const Instance& instance : instances(library, offer)) {
     const std::size_t bytes = instance.sampler->state_bytes();
-    require(bytes <= kMostStateBytes, "wants " + std::to_string(bytes) + " bytes of state, more than " +
+    require(bytes <= kMostStateBytes, "wants " + std::to_string(bytes) +
+                                          " bytes of state, more than " +
                                           std::to_string(kMostStateBytes));
     most = std::max(most, bytes);
     GuardedBuffer<std::byte> first(bytes, GuardSide::after, 16);

@@ -87,7 +87,8 @@ Scene sorted_row(std::string label, std::uint64_t seed) {
   });
   scene.ids.resize(48);
   std::vector<float> logits;
-  for (const std::int32_t id : scene.ids) logits.push_back(scene.logits[static_cast<std::size_t>(id)]);
+  for (const std::int32_t id : scene.ids)
+    logits.push_back(scene.logits[static_cast<std::size_t>(id)]);
   scene.logits = std::move(logits);
   scene.is_sorted = true;
   scene.is_indexed = false;

@@ -2,14 +2,17 @@
 #pragma once
 
 #include "core/plugin/check_plan.hpp"
-#include "core/plugin/spec_options.hpp"
+#include "core/plugin/options.hpp"
 
 #include <quiver/options.hpp>
+
+#include <nlohmann/json.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -20,10 +23,10 @@ namespace quiver {
 /// Numbers that look random, evenly spread over [-1, 1), and are the same at every run.
 std::vector<float> check_noise(std::size_t count, std::uint64_t seed);
 
-/// Options with a few words on what is special about them.
+/// Values for some options, the others at their defaults, and a few words on them.
 struct OptionChoice {
   std::string label;
-  SpecOptions options;
+  nlohmann::json values = nullptr;
 };
 
 /// The defaults, and each numeric option at some values inside its range, the others at default:
@@ -64,8 +67,10 @@ template <class Product, class Factory>
 std::shared_ptr<const Product> try_create(const PluginLibrary& library, const std::string& offer,
                                           const OptionChoice& choice) {
   const auto& factory = provider_of<Factory>(library);
+  const PluginOptions options =
+      PluginOptions::from_json("'" + offer + "'", factory.options(offer), choice.values);
   try {
-    const Product* made = factory.create(offer, choice.options);
+    const Product* made = factory.create(offer, options);
     require(made != nullptr, "makes nothing with " + choice.label);
     return library.hold(made);
   } catch (const Error&) {
@@ -77,9 +82,7 @@ std::shared_ptr<const Product> try_create(const PluginLibrary& library, const st
 template <class Product, class Factory>
 std::shared_ptr<const Product> create_default(const PluginLibrary& library,
                                               const std::string& offer) {
-  const auto& factory = provider_of<Factory>(library);
-  const OptionChoice choice{"default options", SpecOptions(factory.options(offer))};
-  const auto made = try_create<Product, Factory>(library, offer, choice);
+  const auto made = try_create<Product, Factory>(library, offer, {"default options"});
   require(made != nullptr, "refuses its own default options");
   return made;
 }
@@ -91,7 +94,7 @@ void require_refuses_unknown_offer(const Factory& factory) {
   for (const char* name : {"", "no-such-offer", "\xFF"}) {
     try {
       const auto specs = factory.options(name);
-      const auto* made = factory.create(name, SpecOptions(specs));
+      const auto* made = factory.create(name, PluginOptions("an unknown offer", specs));
       require(made == nullptr, "makes something for the unknown offer '" + std::string(name) + "'");
     } catch (const Error&) {
       continue;  // the best answer

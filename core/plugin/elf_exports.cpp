@@ -16,7 +16,7 @@ namespace quiver {
 namespace {
 
 struct Tables {
-  const ElfW(Sym)* symbols = nullptr;
+  const ElfW(Sym) * symbols = nullptr;
   const char* names = nullptr;
   const std::uint32_t* gnu_hash = nullptr;
   const std::uint32_t* hash = nullptr;
@@ -69,10 +69,9 @@ std::vector<std::string> exported_symbols(void* library) {
   const std::size_t count = symbol_count(tables);
   for (std::size_t i = 1; i < count; ++i) {
     const ElfW(Sym)& symbol = tables.symbols[i];
-    const bool is_exported = symbol.st_shndx != SHN_UNDEF &&
-                             ELF64_ST_BIND(symbol.st_info) != STB_LOCAL &&
-                             ELF64_ST_VISIBILITY(symbol.st_other) == STV_DEFAULT &&
-                             symbol.st_shndx != SHN_ABS;
+    const bool is_exported =
+        symbol.st_shndx != SHN_UNDEF && ELF64_ST_BIND(symbol.st_info) != STB_LOCAL &&
+        ELF64_ST_VISIBILITY(symbol.st_other) == STV_DEFAULT && symbol.st_shndx != SHN_ABS;
     const char* name = tables.names + symbol.st_name;
     if (is_exported && !is_linker_made(name)) names.emplace_back(name);
   }

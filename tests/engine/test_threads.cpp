@@ -1,0 +1,42 @@
+// The thread pool: every task once, errors passed on, and no work lost between loops.
+#include <gtest/gtest.h>
+
+#include <stdexcept>
+#include <vector>
+
+#include "core/threads/thread_pool.hpp"
+
+namespace quiver {
+namespace {
+
+TEST(ThreadPool, every_task_runs_once_by_a_worker_of_the_pool) {
+  for (const int threads : {1, 2, 5}) {
+    ThreadPool pool(threads);
+    EXPECT_EQ(pool.threads(), threads);
+    for (int round = 0; round < 200; ++round) {
+      const int tasks = round % 17;
+      std::vector<std::atomic<int>> runs(static_cast<std::size_t>(tasks));
+      pool.run(tasks, [&](int task, int worker) {
+        EXPECT_GE(worker, 0);
+        EXPECT_LT(worker, threads);
+        ++runs[static_cast<std::size_t>(task)];
+      });
+      for (const auto& count : runs) EXPECT_EQ(count.load(), 1);
+    }
+  }
+}
+
+TEST(ThreadPool, the_first_exception_reaches_the_caller_and_the_pool_goes_on) {
+  ThreadPool pool(3);
+  EXPECT_THROW(pool.run(50, [](int task, int) {
+    if (task == 7) throw std::runtime_error("seven");
+  }), std::runtime_error);
+  std::atomic<int> done{0};
+  pool.run(50, [&](int, int) { ++done; });
+  EXPECT_EQ(done.load(), 50);
+}
+
+TEST(ThreadPool, this_machine_has_at_least_one_cpu) { EXPECT_GE(available_cpus(), 1); }
+
+}  // namespace
+}  // namespace quiver
