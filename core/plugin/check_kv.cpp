@@ -1,6 +1,6 @@
 // Checks of strategies for keys and values.
+#include "core/plugin/check_kv_page.hpp"
 #include "core/plugin/check_support.hpp"
-#include "core/plugin/guarded_buffer.hpp"
 
 #include <quiver/error.hpp>
 #include <quiver/kv_strategy.hpp>
@@ -28,8 +28,9 @@ struct Instance {
   std::shared_ptr<const KvStrategy> strategy;
 };
 
-std::string text_of(const KvShape& shape) {
-  return std::to_string(shape.kv_heads) + " heads of " + std::to_string(shape.head_dim);
+/// A page of an instance.
+KvPage page_of(const Instance& instance, const KvShape& shape, GuardSide side = GuardSide::after) {
+  return KvPage(*instance.strategy, instance.label, shape, side);
 }
 
 std::vector<Instance> instances(const PluginLibrary& library, const PluginOffer& offer,
@@ -48,99 +49,6 @@ std::vector<Instance> lively(const PluginLibrary& library, const PluginOffer& of
   const auto specs = provider_of<KvStrategyFactory>(library).options(offer.name);
   return instances(library, offer, lively_options(specs));
 }
-
-std::span<const float> token_of(const std::vector<float>& rows, const KvShape& shape, int token) {
-  const auto width =
-      static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(shape.head_dim);
-  return std::span<const float>(rows).subspan(static_cast<std::size_t>(token) * width, width);
-}
-
-/// A page of one strategy and the rows that were written into it.
-class Page {
- public:
-  Page(const Instance& instance, const KvShape& shape, GuardSide side = GuardSide::after)
-      : strategy_(*instance.strategy),
-        label_(instance.label + ", " + text_of(shape)),
-        shape_(shape),
-        page_(page_bytes(), side, 64),
-        keys_(check_noise(rows_size(), 5)),
-        values_(check_noise(rows_size(), 6)) {
-    // Bytes that the strategy does not write must not matter.
-    std::ranges::fill(page_.span(), side == GuardSide::after ? std::byte{0x00} : std::byte{0xFF});
-  }
-
-  const KvShape& shape() const { return shape_; }
-  const std::string& label() const { return label_; }
-  const std::vector<float>& keys() const { return keys_; }
-  const std::vector<float>& values() const { return values_; }
-  std::span<std::byte> bytes() { return page_.span(); }
-  void make_read_only() { page_.make_read_only(); }
-
-  void write(int slot, std::span<const float> keys, std::span<const float> values) {
-    GuardedBuffer<float> k(keys.size(), GuardSide::after);
-    GuardedBuffer<float> v(values.size(), GuardSide::after);
-    std::ranges::copy(keys, k.data());
-    std::ranges::copy(values, v.data());
-    k.make_read_only();
-    v.make_read_only();
-    strategy_.write(shape_, page_.data(), slot, k.span(), v.span());
-    require(page_.is_intact(), "writes beside its page (" + label_ + ")");
-  }
-
-  void write_all() {
-    for (int slot = 0; slot < kTokens; ++slot) {
-      write(slot, token_of(keys_, shape_, slot), token_of(values_, shape_, slot));
-    }
-  }
-
-  /// Scores [count, kTokens] of queries; slots outside [first, last) keep the value -1.
-  std::vector<float> scores(int head, int first, int last, std::span<const float> queries,
-                            int count, GuardSide side = GuardSide::after) {
-    GuardedBuffer<float> input(queries.size(), side);
-    GuardedBuffer<float> output(static_cast<std::size_t>(count * kTokens), side);
-    std::ranges::copy(queries, input.data());
-    std::ranges::fill(output.span(), -1.0F);
-    strategy_.transform_queries(shape_, input.data(), count);
-    require(input.is_intact(), "transform_queries writes beside the queries (" + label_ + ")");
-    input.make_read_only();
-    strategy_.scores(shape_, page_.data(), head, first, last, input.data(), count, output.data());
-    require(output.is_intact(), "scores writes beside the scores (" + label_ + ")");
-    return {output.span().begin(), output.span().end()};
-  }
-
-  /// Weighted sums [count, head_dim] added to `start`, turned back.
-  std::vector<float> sums(int head, int first, int last, std::span<const float> weights, int count,
-                          float start = 0.0F, GuardSide side = GuardSide::after) {
-    GuardedBuffer<float> input(weights.size(), side);
-    GuardedBuffer<float> output(static_cast<std::size_t>(count * shape_.head_dim), side);
-    std::ranges::copy(weights, input.data());
-    std::ranges::fill(output.span(), start);
-    input.make_read_only();
-    strategy_.accumulate(shape_, page_.data(), head, first, last, input.data(), count,
-                         output.data());
-    strategy_.transform_outputs(shape_, output.data(), count);
-    require(output.is_intact(), "accumulate writes beside the outputs (" + label_ + ")");
-    return {output.span().begin(), output.span().end()};
-  }
-
- private:
-  std::size_t page_bytes() const {
-    const std::size_t bytes = strategy_.page_bytes(shape_);
-    require(bytes > 0 && bytes <= std::size_t{1} << 26U,
-            "wants pages of " + std::to_string(bytes) + " bytes (" + label_ + ")");
-    return bytes;
-  }
-  std::size_t rows_size() const {
-    return static_cast<std::size_t>(kTokens * shape_.kv_heads * shape_.head_dim);
-  }
-
-  const KvStrategy& strategy_;
-  std::string label_;
-  KvShape shape_;
-  GuardedBuffer<std::byte> page_;
-  std::vector<float> keys_;
-  std::vector<float> values_;
-};
 
 std::vector<float> queries_for(const KvShape& shape) {
   return check_noise(static_cast<std::size_t>(kQueries * shape.head_dim), 7);
@@ -188,7 +96,7 @@ std::string check_bad_options(const PluginLibrary& library, const PluginOffer& o
   const auto choices = extreme_options(factory.options(offer.name));
   const auto made = instances(library, offer, choices);
   for_all(made, [](const Instance& instance, const KvShape& shape) {
-    Page(instance, shape).write_all();
+    page_of(instance, shape).write_all();
   });
   return std::to_string(choices.size() - made.size()) + " choices of options refused";
 }
@@ -205,15 +113,14 @@ struct RelativeError {
   double value() const { return squares > 0 ? std::sqrt(errors / squares) : 0.0; }
 };
 
-double score_error(Page& page, int head) {
+double score_error(KvPage& page, int head) {
   const KvShape shape = page.shape();
   const std::vector<float> queries = queries_for(shape);
   const std::vector<float> scores = page.scores(head, 0, kTokens, queries, kQueries);
   RelativeError error;
   for (int query = 0; query < kQueries; ++query) {
     for (int slot = 0; slot < kTokens; ++slot) {
-      const auto key = token_of(page.keys(), shape, slot)
-                           .subspan(static_cast<std::size_t>(head * shape.head_dim));
+      const auto key = page.keys(slot).subspan(static_cast<std::size_t>(head * shape.head_dim));
       double exact = 0;
       for (int d = 0; d < shape.head_dim; ++d) {
         exact +=
@@ -226,7 +133,7 @@ double score_error(Page& page, int head) {
   return error.value();
 }
 
-double sum_error(Page& page, int head) {
+double sum_error(KvPage& page, int head) {
   const KvShape shape = page.shape();
   const std::vector<float> weights = weights_for();
   const std::vector<float> sums = page.sums(head, 0, kTokens, weights, kQueries);
@@ -235,7 +142,7 @@ double sum_error(Page& page, int head) {
     for (int d = 0; d < shape.head_dim; ++d) {
       double exact = 0;
       for (int slot = 0; slot < kTokens; ++slot) {
-        const auto value = token_of(page.values(), shape, slot);
+        const auto value = page.values(slot);
         exact += static_cast<double>(weights[static_cast<std::size_t>(query * kTokens + slot)]) *
                  value[static_cast<std::size_t>(head * shape.head_dim + d)];
       }
@@ -248,7 +155,7 @@ double sum_error(Page& page, int head) {
 std::string check_round_trip(const PluginLibrary& library, const PluginOffer& offer) {
   double worst = 0;
   for_all(lively(library, offer), [&](const Instance& instance, const KvShape& shape) {
-    Page page(instance, shape);
+    KvPage page = page_of(instance, shape);
     page.write_all();
     for (int head = 0; head < shape.kv_heads; ++head) {
       const double scores = score_error(page, head);
@@ -265,12 +172,12 @@ std::string check_round_trip(const PluginLibrary& library, const PluginOffer& of
 
 std::string check_slots(const PluginLibrary& library, const PluginOffer& offer) {
   for_all(lively(library, offer), [](const Instance& instance, const KvShape& shape) {
-    Page page(instance, shape);
+    KvPage page = page_of(instance, shape);
     page.write_all();
     const std::vector<float> queries = queries_for(shape);
     const std::vector<float> before = page.scores(0, 0, kTokens, queries, kQueries);
     // Other rows into slot 20, then the first ones again.
-    page.write(20, token_of(page.values(), shape, 1), token_of(page.keys(), shape, 1));
+    page.write(20, page.values(1), page.keys(1));
     const std::vector<float> between = page.scores(0, 0, kTokens, queries, kQueries);
     for (std::size_t i = 0; i < before.size(); ++i) {
       const bool is_written = i % kTokens == 20;
@@ -278,7 +185,7 @@ std::string check_slots(const PluginLibrary& library, const PluginOffer& offer) 
               is_written ? "writing a slot again has no effect (" + page.label() + ")"
                          : "writing a slot changes another (" + page.label() + ")");
     }
-    page.write(20, token_of(page.keys(), shape, 20), token_of(page.values(), shape, 20));
+    page.write(20, page.keys(20), page.values(20));
     require(has_same_bits(before, page.scores(0, 0, kTokens, queries, kQueries)),
             "a slot depends on what was in it before (" + page.label() + ")");
     const std::vector<float> part = page.scores(0, 10, 30, queries, kQueries);
@@ -293,7 +200,7 @@ std::string check_slots(const PluginLibrary& library, const PluginOffer& offer) 
 
 std::string check_queries(const PluginLibrary& library, const PluginOffer& offer) {
   for_all(lively(library, offer), [](const Instance& instance, const KvShape& shape) {
-    Page page(instance, shape);
+    KvPage page = page_of(instance, shape);
     page.write_all();
     const std::vector<float> queries = queries_for(shape);
     const std::vector<float> weights = weights_for();
@@ -319,12 +226,14 @@ std::string check_queries(const PluginLibrary& library, const PluginOffer& offer
 
 std::string check_accumulates(const PluginLibrary& library, const PluginOffer& offer) {
   for_all(lively(library, offer), [](const Instance& instance, const KvShape& shape) {
-    Page page(instance, shape);
+    KvPage page = page_of(instance, shape);
     page.write_all();
     const std::vector<float> nothing(static_cast<std::size_t>(kQueries * kTokens), 0.0F);
     const auto kept = page.sums(0, 0, kTokens, nothing, kQueries, 0.5F);
+    const auto untouched = page.turned(kQueries, 0.5F);
     const auto empty = page.sums(0, 7, 7, weights_for(), kQueries, 0.5F);
-    require(has_same_bits(kept, empty), "weights of zero change the output (" + page.label() + ")");
+    require(has_same_bits(untouched, empty) && has_same_bits(untouched, kept),
+            "sums over nothing change the output (" + page.label() + ")");
     const auto sums = page.sums(0, 0, kTokens, weights_for(), kQueries, 0.0F);
     const auto added = page.sums(0, 0, kTokens, weights_for(), kQueries, 0.5F);
     for (std::size_t i = 0; i < sums.size(); ++i) {
@@ -337,8 +246,8 @@ std::string check_accumulates(const PluginLibrary& library, const PluginOffer& o
 
 std::string check_copies(const PluginLibrary& library, const PluginOffer& offer) {
   for_all(lively(library, offer), [](const Instance& instance, const KvShape& shape) {
-    Page first(instance, shape, GuardSide::after);
-    Page second(instance, shape, GuardSide::before);
+    KvPage first = page_of(instance, shape, GuardSide::after);
+    KvPage second = page_of(instance, shape, GuardSide::before);
     first.write_all();
     second.write_all();
     const std::vector<float> queries = queries_for(shape);
@@ -361,13 +270,13 @@ std::string check_copies(const PluginLibrary& library, const PluginOffer& offer)
 
 std::string check_threads(const PluginLibrary& library, const PluginOffer& offer) {
   for_all(lively(library, offer), [](const Instance& instance, const KvShape& shape) {
-    Page alone(instance, shape);
+    KvPage alone = page_of(instance, shape);
     alone.write_all();
     const std::vector<float> queries = queries_for(shape);
     const auto scores = alone.scores(0, 0, kTokens, queries, kQueries);
     const auto sums = alone.sums(0, 0, kTokens, weights_for(), kQueries);
     run_in_threads(kThreads, [&](int) {
-      Page page(instance, shape);
+      KvPage page = page_of(instance, shape);
       page.write_all();
       require(has_same_bits(scores, page.scores(0, 0, kTokens, queries, kQueries)) &&
                   has_same_bits(sums, page.sums(0, 0, kTokens, weights_for(), kQueries)),
@@ -401,7 +310,7 @@ void add_kv_checks(const PluginOffer& offer, std::vector<Check>& plan) {
 void exercise_kv(const PluginLibrary& library, const PluginOffer& offer) {
   const auto strategy = create_default<KvStrategy, KvStrategyFactory>(library, offer.name);
   for_all({{"default options", strategy}}, [](const Instance& instance, const KvShape& shape) {
-    Page page(instance, shape);
+    KvPage page = page_of(instance, shape);
     page.write_all();
     page.scores(0, 0, kTokens, queries_for(shape), kQueries);
   });

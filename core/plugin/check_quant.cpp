@@ -117,7 +117,8 @@ Encoded encode(const QuantScheme& scheme, const Storage& storage, std::span<cons
   return encoded;
 }
 
-/// Decodes from bytes that begin at an odd address, as they may in a mapped file.
+/// Decodes from bytes that end at a forbidden page or begin at an odd address, as they may in a
+/// file.
 std::vector<float> decode(const QuantScheme& scheme, const Storage& storage, const Encoded& encoded,
                           std::int64_t rows, std::int64_t first, std::int64_t count,
                           GuardSide side = GuardSide::after) {
@@ -238,7 +239,7 @@ std::string check_saved(const PluginLibrary& library, const PluginOffer&) {
                                  .parts = parts};
     std::vector<float> direct(static_cast<std::size_t>(kRows * s.columns));
     scheme.decode(matrix, 0, kRows, direct);
-    require(has_same_bits(direct, decode(scheme, s, encoded, kRows, 0, kRows)),
+    require(has_same_bits(direct, decode(scheme, s, encoded, kRows, 0, kRows, GuardSide::before)),
             "decodes saved bytes otherwise than its own: " + s.label());
   }
   return {};

@@ -149,10 +149,11 @@ pid_t start(const ChildCommand& command, const std::array<Pipe, 3>& pipes) {
   return child;
 }
 
-/// Takes what a pipe holds. Closes it at its end.
+/// Takes what a pipe holds. Closes it at its end. Comes back also where a child writes faster than
+/// this reads, so that its time can run out.
 void drain(Descriptor& pipe, std::string& text, std::size_t limit) {
   std::array<char, 16384> block;
-  for (;;) {
+  for (int round = 0; round < 64; ++round) {
     const ssize_t count = ::read(pipe.get(), block.data(), block.size());
     if (count > 0) {
       text.append(block.data(), std::min(static_cast<std::size_t>(count), limit - text.size()));

@@ -3,7 +3,9 @@
 
 #include "core/plugin/plugin_fault.hpp"
 
+#ifndef BOOST_DLL_USE_STD_FS
 #define BOOST_DLL_USE_STD_FS
+#endif
 #include <boost/dll/shared_library.hpp>
 
 #include <cstdint>

@@ -4,9 +4,10 @@
 #include "core/plugin/plugin_file.hpp"
 #include "core/plugin/rehearsal.hpp"
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
-#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -53,16 +54,14 @@ class VerdictCache {
     std::string loader;          ///< loader_state() of a load that failed; empty otherwise.
     std::int64_t expires_s = 0;  ///< Seconds since 1970; 0 = never.
   };
-  using Records = std::map<std::string, Record>;
+  using Records = std::map<std::string, Record>;  ///< By path.
 
-  struct Host;  ///< The records of one build.
-  struct Format;
+  friend struct VerdictFormat;
 
   std::filesystem::path file_;
   std::string host_build_;
   Records records_;
   Records added_;
-  bool forgets_broken_ = false;
 };
 
 /// What tells this build of the host from another: the build ids of the running program and of the

@@ -44,7 +44,7 @@ void flush_folder_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+AtomicFile::AtomicFile(std::filesystem::path path, unsigned permissions) : path_(std::move(path)) {
   if (!path_.has_filename()) {
     throw Error(ErrorCode::bad_input, "is not the name of a file", printable(path_.native(), 4096));
   }
@@ -52,7 +52,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   constexpr int kAttempts = 100;
   for (int i = 0; i < kAttempts && descriptor_ < 0; ++i) {
     temporary_ = temporary_name(path_);
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, permissions);
     if (descriptor_ < 0 && errno != EEXIST) break;
   }
   if (descriptor_ < 0) throw file_error("create", path_, errno);
@@ -106,8 +106,9 @@ void AtomicFile::commit() {
   flush_folder_of(path_);
 }
 
-void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes) {
-  AtomicFile file(path);
+void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes,
+                unsigned permissions) {
+  AtomicFile file(path, permissions);
   file.write(bytes);
   file.commit();
 }

@@ -17,9 +17,9 @@ namespace quiver {
 /// path and the system's reason (ErrorCode::resources for a full disk). [one-call-at-a-time]
 class AtomicFile {
  public:
-  /// Creates the temporary file; the folder has to exist. New files get the permissions that the
-  /// process's umask leaves of rw-rw-rw-.
-  explicit AtomicFile(std::filesystem::path path);
+  /// Creates the temporary file; the folder has to exist. New files get what the process's umask
+  /// leaves of `permissions`.
+  explicit AtomicFile(std::filesystem::path path, unsigned permissions = 0666);
 
   AtomicFile(AtomicFile&& other) noexcept;
   AtomicFile& operator=(AtomicFile&&) = delete;
@@ -51,6 +51,7 @@ class AtomicFile {
 };
 
 /// Writes `bytes` as the whole content of the file at `path`, as AtomicFile does. [any-thread]
-void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes);
+void write_file(const std::filesystem::path& path, std::span<const std::byte> bytes,
+                unsigned permissions = 0666);
 
 }  // namespace quiver

@@ -184,7 +184,7 @@ GgufFile GgufFile::open(const std::filesystem::path& path) {
   return file;
 }
 
-GgufFile GgufFile::from_bytes(std::span<const std::byte> bytes, std::string label) {
+GgufFile GgufFile::from_bytes(std::span<const std::byte> bytes, const std::string& label) {
   GgufFile file;
   file.label_ = printable(label, 4096);
   file.read(bytes);

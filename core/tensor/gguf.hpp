@@ -52,7 +52,7 @@ class GgufFile {
 
   /// Checks a file image in memory, which the caller keeps alive and unchanged as long as this
   /// object and its views. `label` stands for the path in messages.
-  static GgufFile from_bytes(std::span<const std::byte> bytes, std::string label);
+  static GgufFile from_bytes(std::span<const std::byte> bytes, const std::string& label);
 
   GgufFile(GgufFile&&) noexcept = default;
   GgufFile& operator=(GgufFile&&) noexcept = default;

@@ -10,19 +10,26 @@
 
 namespace quiver {
 
+/// All ones where `condition` holds, else zero: choices between values that are both computed,
+/// which compilers turn into vector code where branches around float arithmetic stop them.
+constexpr std::uint32_t mask_if(bool condition) noexcept {
+  return 0U - static_cast<std::uint32_t>(condition);
+}
+
 /// Value of IEEE binary16 bits; exact. Infinities stay, NaNs become quiet and keep sign and
-/// payload. Written without branches so that loops over it become vector code. [any-thread]
+/// payload. [any-thread]
 inline float f16_to_f32(std::uint16_t half) noexcept {
   const std::uint32_t sign = (half & 0x8000U) << 16;
   const std::uint32_t magnitude = half & 0x7FFFU;
   // Exponents move from bias 15 to bias 127; the largest one (infinity, NaN) moves to the top.
-  const std::uint32_t rebias = magnitude >= 0x7C00U ? 224U << 23 : 112U << 23;
-  const std::uint32_t quiet = magnitude > 0x7C00U ? 0x00400000U : 0U;
-  const std::uint32_t normal = ((magnitude << 13) + rebias) | quiet;
+  const std::uint32_t top = mask_if(magnitude >= 0x7C00U) & (112U << 23);
+  const std::uint32_t quiet = mask_if(magnitude > 0x7C00U) & 0x00400000U;
+  const std::uint32_t normal = ((magnitude << 13) + (112U << 23) + top) | quiet;
   // Subnormals count steps of 2^-24: converting the count normalizes it, and the product is exact.
   const auto subnormal = std::bit_cast<std::uint32_t>(
       static_cast<float>(static_cast<std::int32_t>(magnitude)) * 0x1p-24F);
-  return std::bit_cast<float>(sign | (magnitude < 0x0400U ? subnormal : normal));
+  const std::uint32_t is_subnormal = mask_if(magnitude < 0x0400U);
+  return std::bit_cast<float>(sign | (subnormal & is_subnormal) | (normal & ~is_subnormal));
 }
 
 /// Nearest binary16, ties to even; from 65520 on infinity. NaNs become quiet and keep their sign.
@@ -37,14 +44,15 @@ inline std::uint16_t f32_to_f16(float value) noexcept {
       (magnitude - (112U << 23) + 0x0FFFU + ((magnitude >> 13) & 1U)) >> 13;
   // Below 2^-14 the steps are 2^-24 wide, which is the last place of numbers in [0.5, 1): the
   // addition rounds to it.
+  const std::uint32_t is_subnormal = mask_if(magnitude < 0x38800000U);
   const std::uint32_t subnormal =
-      std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude < 0x38800000U ? magnitude : 0U) +
-                                   0.5F) -
+      std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude & is_subnormal) + 0.5F) -
       0x3F000000U;
-  const std::uint32_t nan = 0x7E00U | ((magnitude >> 13) & 0x01FFU);
-  std::uint32_t half = magnitude < 0x38800000U ? subnormal : normal;
-  half = magnitude >= 0x477FF000U ? 0x7C00U : half;
-  half = magnitude > 0x7F800000U ? nan : half;
+  const std::uint32_t is_infinite = mask_if(magnitude >= 0x477FF000U);
+  const std::uint32_t is_nan = mask_if(magnitude > 0x7F800000U);
+  const std::uint32_t finite = (subnormal & is_subnormal) | (normal & ~is_subnormal);
+  const std::uint32_t nan_bits = is_nan & (0x0200U | ((magnitude >> 13) & 0x01FFU));
+  const std::uint32_t half = (finite & ~is_infinite) | (0x7C00U & is_infinite) | nan_bits;
   return static_cast<std::uint16_t>(sign | half);
 }
 

@@ -54,7 +54,8 @@ SafetensorsFile SafetensorsFile::open(const std::filesystem::path& path) {
   return file;
 }
 
-SafetensorsFile SafetensorsFile::from_bytes(std::span<const std::byte> bytes, std::string label) {
+SafetensorsFile SafetensorsFile::from_bytes(std::span<const std::byte> bytes,
+                                            const std::string& label) {
   SafetensorsFile file;
   file.label_ = printable(label, 4096);
   file.read(bytes);

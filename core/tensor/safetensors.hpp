@@ -31,7 +31,7 @@ class SafetensorsFile {
 
   /// Checks a file image in memory, which the caller keeps alive and unchanged as long as this
   /// object and its views. `label` stands for the path in messages.
-  static SafetensorsFile from_bytes(std::span<const std::byte> bytes, std::string label);
+  static SafetensorsFile from_bytes(std::span<const std::byte> bytes, const std::string& label);
 
   SafetensorsFile(SafetensorsFile&&) noexcept = default;
   SafetensorsFile& operator=(SafetensorsFile&&) noexcept = default;

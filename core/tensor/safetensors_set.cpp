@@ -116,7 +116,7 @@ SafetensorsSet SafetensorsSet::open(const fs::path& folder) {
   return join(std::move(files), label);
 }
 
-SafetensorsSet SafetensorsSet::join(std::vector<SafetensorsFile> files, std::string label) {
+SafetensorsSet SafetensorsSet::join(std::vector<SafetensorsFile> files, const std::string& label) {
   SafetensorsSet set;
   set.label_ = printable(label, 4096);
   set.files_ = std::move(files);

@@ -25,7 +25,7 @@ class SafetensorsSet {
   static SafetensorsSet open(const std::filesystem::path& folder);
 
   /// Joins files that are open already. `label` stands for the folder in messages.
-  static SafetensorsSet join(std::vector<SafetensorsFile> files, std::string label);
+  static SafetensorsSet join(std::vector<SafetensorsFile> files, const std::string& label);
 
   /// All tensors: file by file, each in the order of its data. The views live as long as this
   /// object and keep their addresses when it is moved.

@@ -20,8 +20,9 @@ typedef int32_t qt_status;
 enum {
   QT_OK = 0,
   QT_BAD_INPUT = 1, /* the file, template, grammar or request is malformed */
-  QT_RESOURCES = 2, /* a limit on memory or time was reached */
-  QT_INTERNAL = 3   /* a defect of our own */
+  QT_RESOURCES = 2, /* the machine cannot give what is needed */
+  QT_INTERNAL = 3,  /* a defect of our own */
+  QT_LIMIT = 4      /* the input needs more memory or time than sane input ever does */
 };
 
 /* Memory of the library; its content is UTF-8 unless said otherwise. */

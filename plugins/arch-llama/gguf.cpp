@@ -6,6 +6,7 @@
 #include <numbers>
 #include <quiver/error.hpp>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace quiver::llama {
@@ -55,6 +56,62 @@ constexpr GgufKey kKeys[] = {
     {"{arch}.rope.freq_base", "rope_theta", false},
 };
 
+constexpr GgufTokenizerKind kTokenizerKinds[] = {
+    {"gpt2", GgufTokenizerAlgorithm::byte_level_bpe},
+    {"llama", GgufTokenizerAlgorithm::sentencepiece_bpe},
+};
+
+constexpr const char* kLlama3Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}|)"
+    R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kQwen2Pattern =
+    R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|)"
+    R"( ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kTekkenPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|)"
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|)"
+    R"(\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+constexpr const char* kGpt2Pattern =
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+
+constexpr GgufPretokenizer digits_then_built_in(const char* name) {
+  return {name, false, true, {}, true, false, false};
+}
+constexpr GgufPretokenizer llama3(const char* name) {
+  return {name, false, false, {kLlama3Pattern}, false, true, true};
+}
+
+constexpr GgufPretokenizer kPretokenizers[] = {
+    digits_then_built_in("smollm"),
+    digits_then_built_in("starcoder"),
+    digits_then_built_in("refact"),
+    llama3("llama-bpe"),
+    llama3("llama3"),
+    llama3("llama-v3"),
+    llama3("falcon3"),
+    {"tekken", false, false, {kTekkenPattern}, false, true, true},
+    {"qwen2", true, false, {kQwen2Pattern}, false, false, false},
+    // The same splits, without normalizing.
+    {"deepseek-r1-qwen", false, false, {kQwen2Pattern}, false, false, false},
+    {"deepseek-coder",
+     false,
+     false,
+     {R"([\r\n])", R"(\s?\p{L}+)", R"(\s?\p{P}+)",
+      R"([\x{4e00}-\x{9fa5}\x{0800}-\x{4e00}\x{ac00}-\x{d7ff}]+)", R"(\p{N})"},
+     false,
+     false,
+     false},
+    {"gpt-2", false, false, {}, true, false, false},
+    // What files written without knowledge of the tokenizer say.
+    {"default",
+     false,
+     false,
+     {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)", R"([0-9][0-9][0-9])"},
+     false,
+     false,
+     false},
+};
+
 double number(const GgufSource& source, const std::string& key, double fallback) {
   double value = fallback;
   return source.read_number(std::string(source.architecture()) + key, value) ? value : fallback;
@@ -97,6 +154,19 @@ void complete_llama3(const GgufSource& source, ConfigWriter& config) {
                  static_cast<std::int64_t>(kContext));
 }
 
+/// Heads are rotated whole here; the de-interleaving rules assume it too.
+void check_rotated_dimensions(const GgufSource& source) {
+  const double heads = number(source, ".attention.head_count", 0);
+  if (heads <= 0) return;
+  const double width = number(source, ".embedding_length", 0) / heads;
+  const double head_dim = number(source, ".attention.key_length", width);
+  const double rotated = number(source, ".rope.dimension_count", head_dim);
+  if (rotated == head_dim) return;
+  throw Error(ErrorCode::bad_input, "heads are rotated in part only, which this family does not do",
+              std::string(source.architecture()) + ".rope.dimension_count",
+              "use the original checkpoint of this model");
+}
+
 void complete_scaling(const GgufSource& source, ConfigWriter& config) {
   std::string_view type;
   const std::string at = std::string(source.architecture()) + ".rope.scaling.";
@@ -112,8 +182,15 @@ void complete_scaling(const GgufSource& source, ConfigWriter& config) {
   if (context > 0) {
     config.integer("rope_scaling.original_max_position_embeddings", std::llround(context));
   }
-  const double attention = number(source, ".rope.scaling.attn_factor", 0);
-  if (attention > 0) config.number("rope_scaling.attention_factor", attention);
+  constexpr std::pair<const char*, const char*> kYarnKeys[] = {
+      {".rope.scaling.yarn_attn_factor", "rope_scaling.attention_factor"},
+      {".rope.scaling.yarn_beta_fast", "rope_scaling.beta_fast"},
+      {".rope.scaling.yarn_beta_slow", "rope_scaling.beta_slow"},
+  };
+  for (const auto& [key, path] : kYarnKeys) {
+    const double value = number(source, key, 0);
+    if (value > 0) config.number(path, value);
+  }
 }
 
 }  // namespace
@@ -131,6 +208,14 @@ std::span<const GgufKey> LlamaGguf::keys(std::string_view) const {
   return kKeys;
 }
 
+std::span<const GgufTokenizerKind> LlamaGguf::tokenizer_kinds() const {
+  return kTokenizerKinds;
+}
+
+std::span<const GgufPretokenizer> LlamaGguf::pretokenizers() const {
+  return kPretokenizers;
+}
+
 void LlamaGguf::complete(const GgufSource& source, ConfigWriter& config) const {
   config.text("hidden_act", "silu");
   config.flag("tie_word_embeddings", !source.has_tensor("output.weight"));
@@ -144,6 +229,7 @@ void LlamaGguf::complete(const GgufSource& source, ConfigWriter& config) const {
   if (source.architecture() != "llama" && number(source, ".attention.sliding_window", 0) > 0) {
     config.flag("use_sliding_window", true);
   }
+  check_rotated_dimensions(source);
   complete_scaling(source, config);
   complete_llama3(source, config);
 }

@@ -12,6 +12,8 @@ namespace quiver::kv_float {
 constexpr int kWidth = 16;
 using Floats = float __attribute__((vector_size(4 * kWidth)));
 using Words = std::uint32_t __attribute__((vector_size(4 * kWidth)));
+using SignedWords = std::int32_t __attribute__((vector_size(4 * kWidth)));
+using SignedHalves = std::int16_t __attribute__((vector_size(2 * kWidth)));
 using Halves = std::uint16_t __attribute__((vector_size(2 * kWidth)));
 
 struct F32 {
@@ -41,19 +43,19 @@ struct Bf16 {
 struct F16 {
   using Stored = std::uint16_t;
   [[gnu::always_inline]] static inline void load(const Stored* from, Floats& to) {
-    Halves halves;
+    SignedHalves halves;
     std::memcpy(&halves, from, sizeof halves);
-    const Words words = __builtin_convertvector(halves, Words);
-    const Words magnitude = words & 0x7FFF;
-    // As float32 bits, the magnitude stands for the value times 2^-112; subnormal ones too.
-    Words shifted = magnitude << 13;
+    // The copies of the sign that widening makes are cut off but for the highest. As float32, the
+    // bits then stand for the value times 2^-112, subnormal ones too.
+    const Words widened = (Words) __builtin_convertvector(halves, SignedWords);
+    Words bits = (widened << 13) & 0x8FFFE000;
     Floats scaled;
-    std::memcpy(&scaled, &shifted, sizeof scaled);
+    std::memcpy(&scaled, &bits, sizeof scaled);
     scaled *= 0x1p112F;
-    std::memcpy(&shifted, &scaled, sizeof shifted);
-    // Infinities and NaN get float32's exponent for them.
-    const Words is_special = Words(magnitude > 0x7BFF);
-    const Words bits = shifted | (is_special & 0x7F800000) | ((words & 0x8000) << 16);
+    std::memcpy(&bits, &scaled, sizeof bits);
+    // Infinities and NaN, now at 2^16 and above, get float32's exponent for them.
+    const Words is_special = (Words)((bits & 0x7FFFFFFF) >= 0x47800000);
+    bits |= is_special & 0x7F800000;
     std::memcpy(&to, &bits, sizeof to);
   }
   /// To nearest even, beyond 65520 to infinity; a NaN stays a quiet NaN.

@@ -4,6 +4,7 @@
 #include "elements.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 // The same source for wider registers, chosen when the library is loaded. Only the width differs:
 // no operation is fused or reordered, so the bits are the same.

@@ -4,6 +4,15 @@
 #include <cmath>
 #include <string>
 
+// The same source for wider vectors, chosen when the library is loaded. Only the width differs: no
+// operation is fused or reordered, so the bits are the same.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+#define QUIVER_WIDER __attribute__((target_clones("default", "avx2", "avx512f")))
+#else
+#define QUIVER_WIDER
+#endif
+
 namespace quiver::samplers {
 namespace {
 
@@ -50,24 +59,46 @@ float largest_logit(const Candidates& candidates, std::string_view sampler) {
   return top;
 }
 
+QUIVER_WIDER void SoftmaxWeights::operator()(const float* logits, std::size_t count,
+                                             double* weights) const {
+  for (std::size_t i = 0; i < count; ++i) {
+    weights[i] = exp_of(static_cast<double>(logits[i]) - largest);
+  }
+}
+
+QUIVER_WIDER void WeightedLogits::operator()(const float* logits, std::size_t count,
+                                             double* values) const {
+  for (std::size_t i = 0; i < count; ++i) {
+    const double relative = static_cast<double>(logits[i]) - largest;
+    // -infinity counts nothing, and times zero it would not be zero.
+    const double bounded = relative < -1000 ? -1000 : relative;
+    values[i] = bounded * exp_of(bounded);
+  }
+}
+
+Rank rank_of_largest(const Candidates& candidates, std::size_t k, float largest) {
+  const auto key = [](float logit) { return -static_cast<double>(logit); };
+  const Each one{[](float) { return 1.0; }};
+  const auto needed = static_cast<double>(k);
+  return find_rank(candidates, Ranking{key, key(largest), one},
+                   [=](double count) { return count >= needed; });
+}
+
 void keep_largest(Candidates& candidates, std::size_t k, float largest) {
   if (k >= candidates.count) return;
-  const auto key = [](float logit) { return -static_cast<double>(logit); };
-  const auto one = [](float) { return 1.0; };
-  const double needed = static_cast<double>(k);
-  const Rank last = find_rank(candidates, Ranking{key, key(largest), one},
-                              [=](double count) { return count >= needed; });
-  keep_up_to(candidates, key, last);
+  const Rank last = rank_of_largest(candidates, k, largest);
+  keep_up_to(
+      candidates, [](float logit) { return -static_cast<double>(logit); }, last);
 }
 
 Drawn draw_from(const Candidates& candidates, float largest, double uniform) {
-  const auto weight = [=](float logit) { return weight_of(logit, largest); };
-  const double total = total_of(candidates, weight);
+  const SoftmaxWeights softmax{largest};
+  const double total = total_of(candidates, softmax);
   const double target = uniform * total;
   Drawn drawn{-1, 0};
   double before = 0;
   bool is_found = false;
-  for_blocks(candidates, weight, [&](std::size_t first, std::span<const double> weights) {
+  for_blocks(candidates, softmax, [&](std::size_t first, std::span<const double> weights) {
     const double after = before + sum_of(weights.data(), weights.size());
     if (is_found || after <= target) {
       before = after;

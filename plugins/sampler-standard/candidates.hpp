@@ -27,36 +27,54 @@ inline float to_logit(double value) {
   return static_cast<float>(std::clamp(value, -kLargest, kLargest));
 }
 
-/// Softmax weight of a logit before normalizing, 1 for the largest. [any-thread]
-inline double weight_of(float logit, double largest) {
-  return exp_of(static_cast<double>(logit) - largest);
-}
-
 /// Candidates of one step of a pass: enough to vectorize, few enough for the nearest cache.
 constexpr std::size_t kBlock = 256;
 
-/// Calls visit(first, values) block by block in order, values[i] = compute(logits[first + i]).
-/// [any-thread]
+/// Calls visit(first, values) block by block in order, after compute(logits, count, values) has
+/// turned the logits from `first` on into as many doubles. [any-thread]
 template <class Compute, class Visit>
-void for_blocks(const Candidates& candidates, Compute compute, Visit visit) {
+void for_blocks(const Candidates& candidates, const Compute& compute, Visit visit) {
   std::array<double, kBlock> values;
   for (std::size_t first = 0; first < candidates.count; first += kBlock) {
     const std::size_t count = std::min(kBlock, candidates.count - first);
-    const float* logits = candidates.logits + first;
-    for (std::size_t i = 0; i < count; ++i) values[i] = compute(logits[i]);
+    compute(candidates.logits + first, count, values.data());
     visit(first, std::span<const double>(values.data(), count));
   }
 }
 
-/// Sum of compute(logit) over all candidates. [any-thread]
+/// Sum of what `compute` makes of all candidates. [any-thread]
 template <class Compute>
-double total_of(const Candidates& candidates, Compute compute) {
+double total_of(const Candidates& candidates, const Compute& compute) {
   double total = 0;
   for_blocks(candidates, compute, [&](std::size_t, std::span<const double> values) {
     total += sum_of(values.data(), values.size());
   });
   return total;
 }
+
+/// Computes softmax weights before normalizing: e^(logit - largest), 1 for the largest logit.
+/// [any-thread]
+struct SoftmaxWeights {
+  float largest;
+  void operator()(const float* logits, std::size_t count, double* weights) const;
+};
+
+/// Computes the same times (logit - largest). [any-thread]
+struct WeightedLogits {
+  float largest;
+  void operator()(const float* logits, std::size_t count, double* values) const;
+};
+
+/// Computes by a function of one logit. [any-thread]
+template <class Function>
+struct Each {
+  Function function;
+  void operator()(const float* logits, std::size_t count, double* values) const {
+    for (std::size_t i = 0; i < count; ++i) values[i] = function(logits[i]);
+  }
+};
+template <class Function>
+Each(Function) -> Each<Function>;
 
 /// Drops the candidates for which keep(logit, id) is false; the others stay in order. keep must
 /// hold for at least one. [any-thread]
@@ -80,16 +98,16 @@ struct Rank {
   std::int32_t id;
 };
 
-/// A ranking of candidates: key(logit) orders them, `lowest` is at most every key, weight(logit) is
-/// what the candidate counts.
-template <class Key, class Weight>
+/// A ranking of candidates: key(logit) orders them, `lowest` is at most every key, and `weights`
+/// computes what each counts.
+template <class Key, class Weights>
 struct Ranking {
   Key key;
   double lowest;
-  Weight weight;
+  Weights weights;
 };
-template <class Key, class Weight>
-Ranking(Key, double, Weight) -> Ranking<Key, Weight>;
+template <class Key, class Weights>
+Ranking(Key, double, Weights) -> Ranking<Key, Weights>;
 
 /// Keys are sorted into this many bins of 1/64 nat; the last one takes all beyond 64 nats, where
 /// weights are below 1e-27.
@@ -104,15 +122,16 @@ inline std::size_t bin_of(double key, double lowest) {
 /// Rank of the first candidate at which the weights of the ranking, summed from its start, satisfy
 /// reached(sum); the last one of all where they never do. Sorts only the candidates around it, so
 /// time is linear in their number unless very many are nearly equal. [any-thread]
-template <class Key, class Weight, class Reached>
-Rank find_rank(const Candidates& candidates, const Ranking<Key, Weight>& ranking, Reached reached) {
+template <class Key, class Weights, class Reached>
+Rank find_rank(const Candidates& candidates, const Ranking<Key, Weights>& ranking,
+               Reached reached) {
   struct Entry {
     Rank rank;
     double weight;
   };
   std::vector<double> bins(kBins, 0.0);
   std::size_t last_bin = 0;
-  for_blocks(candidates, ranking.weight, [&](std::size_t first, std::span<const double> weights) {
+  for_blocks(candidates, ranking.weights, [&](std::size_t first, std::span<const double> weights) {
     for (std::size_t i = 0; i < weights.size(); ++i) {
       const double key = ranking.key(candidates.logits[first + i]);
       const std::size_t bin = bin_of(key, ranking.lowest);
@@ -129,7 +148,9 @@ Rank find_rank(const Candidates& candidates, const Ranking<Key, Weight>& ranking
     const float logit = candidates.logits[i];
     const double key = ranking.key(logit);
     if (bin_of(key, ranking.lowest) != edge) continue;
-    entries.push_back({{key, candidates.ids[i]}, ranking.weight(logit)});
+    Entry entry{{key, candidates.ids[i]}, 0};
+    ranking.weights(&logit, 1, &entry.weight);
+    entries.push_back(entry);
   }
   std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
     return a.rank.key != b.rank.key ? a.rank.key < b.rank.key : a.rank.id < b.rank.id;
@@ -150,8 +171,11 @@ void keep_up_to(Candidates& candidates, Key key, const Rank& last) {
   });
 }
 
-/// Keeps the k largest logits, k at least 1; of equal ones those with the lowest ids. `largest` is
-/// the largest logit. [any-thread]
+/// Rank, by descending logit, of the k-th candidate, k at least 1; of the last one where there are
+/// fewer. `largest` is the largest logit. [any-thread]
+Rank rank_of_largest(const Candidates& candidates, std::size_t k, float largest);
+
+/// Keeps the k largest logits, k at least 1; of equal ones those with the lowest ids. [any-thread]
 void keep_largest(Candidates& candidates, std::size_t k, float largest);
 
 /// What was drawn, and its softmax probability among the candidates.

@@ -2,8 +2,12 @@
 #include "candidates.hpp"
 #include "offer.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
+#include <limits>
+#include <vector>
 
 namespace quiver::samplers {
 namespace {
@@ -87,7 +91,7 @@ class MirostatV1 final : public Mirostat {
   void cut(Candidates& candidates, float largest, double mu) const override {
     if (candidates.count == 1) return;
     const double all = log_of(static_cast<double>(candidates.count));
-    const double kept = log_kept(zipf_exponent(candidates), all, mu);
+    const double kept = log_kept(zipf_exponent(candidates, largest), all, mu);
     if (kept >= all) return;
     keep_largest(candidates, kept <= 0 ? 1 : static_cast<std::size_t>(exp_of(kept)), largest);
   }
@@ -97,12 +101,16 @@ class MirostatV1 final : public Mirostat {
   static constexpr double kSmallest = 1e-6;  // Below it, take the formula's limit.
 
   /// Least squares over the ratios of neighbours among the likeliest tokens.
-  static double zipf_exponent(const Candidates& candidates) {
-    std::vector<float> logits(candidates.logits, candidates.logits + candidates.count);
+  static double zipf_exponent(const Candidates& candidates, float largest) {
+    const Rank last = rank_of_largest(candidates, kExamined, largest);
+    std::vector<float> logits;
+    for (std::size_t i = 0; i < candidates.count; ++i) {
+      if (-static_cast<double>(candidates.logits[i]) <= last.key) {
+        logits.push_back(candidates.logits[i]);
+      }
+    }
+    std::sort(logits.begin(), logits.end(), std::greater<>());
     const std::size_t examined = std::min(kExamined, logits.size());
-    const auto end = logits.begin() + static_cast<std::ptrdiff_t>(examined);
-    std::nth_element(logits.begin(), end - 1, logits.end(), std::greater<>());
-    std::sort(logits.begin(), end, std::greater<>());
     double products = 0;
     double squares = 0;
     for (std::size_t i = 0; i + 1 < examined; ++i) {
@@ -130,8 +138,7 @@ class MirostatV2 final : public Mirostat {
 
  protected:
   void cut(Candidates& candidates, float largest, double mu) const override {
-    const double total =
-        total_of(candidates, [=](float logit) { return weight_of(logit, largest); });
+    const double total = total_of(candidates, SoftmaxWeights{largest});
     const double threshold = largest + log_of(total) - mu * kLn2;
     keep_if(candidates,
             [=](float logit, std::int32_t) { return logit >= threshold || logit == largest; });

@@ -2,8 +2,10 @@
 #include "offer.hpp"
 #include "tokens.hpp"
 
-#include <cmath>
+#include <algorithm>
+#include <limits>
 #include <string>
+#include <vector>
 
 namespace quiver::samplers {
 namespace {

@@ -3,7 +3,9 @@
 #include "candidates.hpp"
 #include "offer.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 namespace quiver::samplers {
@@ -69,10 +71,10 @@ class TopP final : public Sampler {
   void apply(Candidates& candidates, const SamplerContext&, std::span<std::byte>) const override {
     if (p_ == 0 || p_ == 1) return;
     const float largest = largest_logit(candidates, "top-p");
-    const auto weight = [=](float logit) { return weight_of(logit, largest); };
+    const SoftmaxWeights softmax{largest};
     const auto key = [](float logit) { return -static_cast<double>(logit); };
-    const double target = p_ * total_of(candidates, weight);
-    Rank last = find_rank(candidates, Ranking{key, key(largest), weight},
+    const double target = p_ * total_of(candidates, softmax);
+    Rank last = find_rank(candidates, Ranking{key, key(largest), softmax},
                           [=](double mass) { return mass >= target; });
     last.id = std::numeric_limits<std::int32_t>::max();  // All that are as likely stay too.
     keep_up_to(candidates, key, last);
@@ -113,20 +115,16 @@ class Typical final : public Sampler {
   void apply(Candidates& candidates, const SamplerContext&, std::span<std::byte>) const override {
     if (p_ == 1) return;
     const float largest = largest_logit(candidates, "typical");
-    const auto weight = [=](float logit) { return weight_of(logit, largest); };
-    const double total = total_of(candidates, weight);
-    const double weighted_logits = total_of(candidates, [=](float logit) {
-      const double relative = static_cast<double>(logit) - largest;
-      return relative < -708 ? 0.0 : relative * exp_of(relative);
-    });
+    const SoftmaxWeights softmax{largest};
+    const double total = total_of(candidates, softmax);
     // With x = logit - largest: surprise = log(total) - x, and entropy = log(total) - E[x], so the
     // logarithm cancels out of their difference.
-    const double average = weighted_logits / total;
+    const double average = total_of(candidates, WeightedLogits{largest}) / total;
     const auto key = [=](float logit) {
       return std::abs(average - (static_cast<double>(logit) - largest));
     };
     const double target = p_ * total;
-    keep_up_to(candidates, key, find_rank(candidates, Ranking{key, 0.0, weight}, [=](double mass) {
+    keep_up_to(candidates, key, find_rank(candidates, Ranking{key, 0.0, softmax}, [=](double mass) {
                  return mass > target;
                }));
   }
@@ -147,20 +145,16 @@ class TopNSigma final : public Sampler {
   void apply(Candidates& candidates, const SamplerContext&, std::span<std::byte>) const override {
     if (n_ == 0) return;
     const float largest = largest_logit(candidates, "top-n-sigma");
-    const auto is_possible = [](float logit) { return static_cast<double>(logit) > -kInfinity; };
-    const double count =
-        total_of(candidates, [=](float logit) { return is_possible(logit) ? 1.0 : 0.0; });
-    const double mean = total_of(candidates,
-                                 [=](float logit) {
-                                   return is_possible(logit) ? static_cast<double>(logit) : 0.0;
-                                 }) /
-                        count;
-    const double variance = total_of(candidates,
-                                     [=](float logit) {
-                                       const double off = static_cast<double>(logit) - mean;
-                                       return is_possible(logit) ? off * off : 0.0;
-                                     }) /
-                            count;
+    const auto sum = [&](auto function) {
+      return total_of(candidates, Each{[=](float logit) {
+                        const auto value = static_cast<double>(logit);
+                        return value > -kInfinity ? function(value) : 0.0;
+                      }});
+    };
+    const double count = sum([](double) { return 1.0; });
+    const double mean = sum([](double logit) { return logit; }) / count;
+    const double variance =
+        sum([=](double logit) { return (logit - mean) * (logit - mean); }) / count;
     const double threshold = largest - n_ * std::sqrt(variance);
     keep_if(candidates, [=](float logit, std::int32_t) { return logit >= threshold; });
   }
@@ -187,12 +181,15 @@ class Xtc final : public Sampler {
     if (probability_ == 0) return;
     const float largest = largest_logit(candidates, "xtc");
     if (context.uniform(0) >= probability_) return;
-    const auto weight = [=](float logit) { return weight_of(logit, largest); };
-    const double least_weight = threshold_ * total_of(candidates, weight);
+    // A probability above the threshold is a logit above this one.
+    const double least_weight = threshold_ * total_of(candidates, SoftmaxWeights{largest});
+    const double bound = least_weight < std::numeric_limits<double>::min()
+                             ? -kInfinity
+                             : largest + log_of(least_weight);
     float least = std::numeric_limits<float>::infinity();
     for (std::size_t i = 0; i < candidates.count; ++i) {
       const float logit = candidates.logits[i];
-      if (logit < least && weight(logit) > least_weight) least = logit;
+      if (logit < least && logit > bound) least = logit;
     }
     const Vocabulary* vocabulary = context.vocabulary();
     keep_if(candidates, [=](float logit, std::int32_t id) {

@@ -2,8 +2,10 @@
 #include "offer.hpp"
 #include "tokens.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <string>
+#include <vector>
 
 namespace quiver::samplers {
 namespace {

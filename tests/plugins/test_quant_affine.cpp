@@ -256,6 +256,29 @@ TEST(QuantAffine, decodes_any_rows_alike_and_stays_close_to_the_weights) {
   }
 }
 
+TEST(QuantAffine, rounds_parameters_to_nearest_even) {
+  // A constant group's bias is the constant, so these are ties of the stored type.
+  struct Case {
+    DType type;
+    float constant;
+    float stored;
+  };
+  const Case cases[] = {{DType::bf16, 1 + 0x1p-8F, 1},
+                        {DType::bf16, 1 + 3 * 0x1p-8F, 1 + 0x1p-6F},
+                        {DType::f16, 1 + 0x1p-11F, 1},
+                        {DType::f16, 1 + 3 * 0x1p-11F, 1 + 0x1p-9F},
+                        {DType::f16, -3 * 0x1p-25F, -0x1p-23F},
+                        {DType::f16, 0x1.ffcp-14F, 0x1.ffcp-14F},
+                        {DType::f16, 65519, 65504}};
+  const QuantFormat format{4, 32};
+  for (const Case& c : cases) {
+    const std::vector<float> weights(32, c.constant);
+    Parts parts(format, 1, 32, c.type);
+    affine().encode(weights, 1, 32, format, c.type, parts.spans);
+    EXPECT_EQ(decoded(parts, format, 1, 32, c.type)[0], c.stored) << c.constant;
+  }
+}
+
 std::string refusal(std::vector<float> weights, DType type) {
   const QuantFormat format{4, 32};
   Parts parts(format, 2, 64, type);

@@ -179,6 +179,9 @@ TEST(Dry, finds_breakers_that_span_tokens) {
               ElementsAre(0, 0, 0, 0, 0, 0, 0, -1));
   EXPECT_THAT(dry({1, 2, 4, 4, 5, 7, 1, 2, 4, 4, 5}, &vocabulary, kDry, texts),
               ElementsAre(0, 0, 0, 0, 0, 0, 0, -8));
+  // The breaker begins before the match of 3 4 5 and ends in its first token.
+  EXPECT_THAT(dry({6, 3, 4, 5, 7, 1, 2, 3, 4, 5}, &vocabulary, kDry, texts),
+              ElementsAre(0, 0, 0, 0, 0, 0, 0, -1));
 }
 
 TEST(Dry, never_penalizes_a_token_that_holds_a_breaker) {

@@ -74,7 +74,7 @@ TEST(AtomicFile, two_writers_of_one_path_do_not_mix) {
   EXPECT_EQ(read_text(folder.path() / "a"), "first");
 }
 
-TEST(AtomicFile, permissions_follow_the_umask) {
+TEST(AtomicFile, permissions_are_those_asked_for_under_the_umask) {
   const TemporaryFolder folder;
   const ::mode_t old = ::umask(0027);
   write_file(folder.path() / "a", bytes_of("x"));
@@ -82,6 +82,9 @@ TEST(AtomicFile, permissions_follow_the_umask) {
   struct stat status = {};
   ASSERT_EQ(::stat((folder.path() / "a").c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 0777U, 0640U);
+  write_file(folder.path() / "a", bytes_of("x"), 0600);
+  ASSERT_EQ(::stat((folder.path() / "a").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777U, 0600U);
 }
 
 TEST(AtomicFile, names_the_path_and_the_reason) {

@@ -217,7 +217,7 @@ TEST(Safetensors, refuses_deep_nesting_without_deep_recursion) {
   expect_header_refused(deep, 0, "values nested too deeply in tensor 'x'");
   std::string objects = "{";
   for (int i = 0; i < 100000; ++i) objects += "\"x\":{";
-  expect_header_refused(objects, 0, "an object");
+  expect_header_refused(objects, 0, "values nested too deeply in tensor 'x'");
 }
 
 TEST(Safetensors, long_names_do_not_make_long_messages) {
@@ -280,7 +280,9 @@ void check_reference_file(const std::filesystem::path& path) {
   std::size_t count = 0;
   for (const auto& [name, value] : header.items()) {
     if (name == "__metadata__") {
-      EXPECT_EQ((value.get<std::map<std::string, std::string>>()), file.metadata());
+      // Some writers say null where they have none.
+      const auto given = value.is_null() ? nlohmann::json::object() : value;
+      EXPECT_EQ((given.get<std::map<std::string, std::string>>()), file.metadata());
       continue;
     }
     ++count;

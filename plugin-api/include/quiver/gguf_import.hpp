@@ -17,12 +17,41 @@ struct GgufKey {
   bool is_required;
 };
 
+/// How the host rebuilds tokenizer.json from the vocabulary in a file.
+enum class GgufTokenizerAlgorithm : std::uint32_t {
+  byte_level_bpe = 0,    ///< Tokens in the byte alphabet, merges listed, split as GgufPretokenizer says.
+  sentencepiece_bpe = 1, ///< Pieces with scores, from which the merges follow; bytes as fallback.
+};
+
+/// What a value of tokenizer.ggml.model stands for.
+struct GgufTokenizerKind {
+  const char* name;
+  GgufTokenizerAlgorithm algorithm;
+};
+
+/// How byte-level BPE cuts text into pieces before it merges: what a value of tokenizer.ggml.pre
+/// stands for. In order: NFC, digits, patterns, the pattern built into byte-level pre-tokenizers.
+struct GgufPretokenizer {
+  static constexpr int kMaxPatterns = 6;
+
+  const char* name;
+  bool normalizes_nfc; ///< Text is brought into NFC first.
+  bool splits_digits;  ///< Every digit is a piece of its own.
+  /// Regular expressions as tokenizer.json has them, applied one after the other to the pieces of
+  /// the last: matches become pieces, and so does what lies between them. nullptr ends the list.
+  const char* patterns[kMaxPatterns];
+  bool uses_built_in_pattern; ///< use_regex of tokenizer.json's ByteLevel.
+  bool ignores_merges;        ///< A piece that is a token is taken whole, whatever the merges say.
+  bool adds_bos;              ///< Where the file has no tokenizer.ggml.add_bos_token.
+};
+
 /// Read access to a GGUF file for what tables cannot say. Implemented by the host. [load-thread]
 class GgufSource {
  public:
   virtual ~GgufSource() = default;
   virtual std::string_view architecture() const = 0;
-  /// Metadata by full key; false where absent, Error(bad_input) for another type.
+  /// Metadata by full key; false where absent, Error(bad_input) for another type. A float32 arrives
+  /// as the shortest decimal that it is the nearest to: 0.1, not 0.10000000149.
   virtual bool read_number(std::string_view key, double& value) const = 0;
   virtual bool read_text(std::string_view key, std::string_view& value) const = 0;
   virtual bool has_tensor(std::string_view name) const = 0;
@@ -59,7 +88,13 @@ class GgufImport {
   /// Metadata keys to config values.
   virtual std::span<const GgufKey> keys(std::string_view gguf_architecture) const = 0;
 
-  /// Completes the config after the tables were applied.
+  /// Values of tokenizer.ggml.model and of tokenizer.ggml.pre that files of the family may have; a
+  /// file with another one is refused by name.
+  virtual std::span<const GgufTokenizerKind> tokenizer_kinds() const = 0;
+  virtual std::span<const GgufPretokenizer> pretokenizers() const = 0;
+
+  /// Completes the config after the tables were applied. The host has written model_type,
+  /// vocab_size and the special tokens' ids before, and writes element types and quantization after.
   virtual void complete(const GgufSource& source, ConfigWriter& config) const = 0;
 };
 

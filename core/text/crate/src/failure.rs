@@ -7,10 +7,12 @@ pub enum Status {
     Ok = 0,
     /// The file, template, grammar or request is malformed.
     BadInput = 1,
-    /// A memory or time limit was reached.
+    /// The machine cannot give what is needed.
     Resources = 2,
     /// A panic: a defect in this library or one below it.
     Internal = 3,
+    /// The input needs more memory or time than sane input ever does.
+    Limit = 4,
 }
 
 #[derive(Debug)]
@@ -31,12 +33,19 @@ impl Failure {
         Failure::new(Status::Resources, message)
     }
 
+    pub fn limit(message: impl std::fmt::Display) -> Self {
+        Failure::new(Status::Limit, message)
+    }
+
     pub fn internal(message: impl std::fmt::Display) -> Self {
         Failure::new(Status::Internal, message)
     }
 
     pub fn new(status: Status, message: impl std::fmt::Display) -> Self {
-        Failure { status, message: one_line(&message.to_string()) }
+        Failure {
+            status,
+            message: one_line(&message.to_string()),
+        }
     }
 }
 
@@ -52,7 +61,10 @@ fn one_line(text: &str) -> String {
             break;
         }
     }
-    let line: String = line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let line: String = line
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     match line.char_indices().nth(MAX_MESSAGE_CHARS) {
         Some((end, _)) => format!("{} ...", &line[..end]),
         None => line,

@@ -23,7 +23,10 @@ pub struct Ids {
 impl Bytes {
     pub fn from_vec(bytes: Vec<u8>) -> Self {
         let mut boxed = bytes.into_boxed_slice();
-        let out = Bytes { data: boxed.as_mut_ptr(), size: boxed.len() };
+        let out = Bytes {
+            data: boxed.as_mut_ptr(),
+            size: boxed.len(),
+        };
         std::mem::forget(boxed);
         out
     }
@@ -32,7 +35,10 @@ impl Bytes {
 impl Ids {
     pub fn from_vec(ids: Vec<u32>) -> Self {
         let mut boxed = ids.into_boxed_slice();
-        let out = Ids { data: boxed.as_mut_ptr(), size: boxed.len() };
+        let out = Ids {
+            data: boxed.as_mut_ptr(),
+            size: boxed.len(),
+        };
         std::mem::forget(boxed);
         out
     }
@@ -43,7 +49,9 @@ impl Ids {
 #[no_mangle]
 pub unsafe extern "C" fn qt_bytes_free(bytes: Bytes) {
     if !bytes.data.is_null() {
-        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(bytes.data, bytes.size)));
+        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(
+            bytes.data, bytes.size,
+        )));
     }
 }
 
@@ -52,7 +60,9 @@ pub unsafe extern "C" fn qt_bytes_free(bytes: Bytes) {
 #[no_mangle]
 pub unsafe extern "C" fn qt_ids_free(ids: Ids) {
     if !ids.data.is_null() {
-        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(ids.data, ids.size)));
+        drop(Box::from_raw(std::ptr::slice_from_raw_parts_mut(
+            ids.data, ids.size,
+        )));
     }
 }
 
@@ -72,7 +82,10 @@ pub unsafe fn slice<'a, T>(data: *const T, size: usize) -> &'a [T] {
 /// As `slice`.
 pub unsafe fn text<'a>(data: *const u8, size: usize, what: &str) -> Result<&'a str, Failure> {
     std::str::from_utf8(slice(data, size)).map_err(|error| {
-        Failure::bad_input(format!("{what} is not UTF-8 at byte {}", error.valid_up_to()))
+        Failure::bad_input(format!(
+            "{what} is not UTF-8 at byte {}",
+            error.valid_up_to()
+        ))
     })
 }
 

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use llguidance::api::{GrammarWithLexer, ParserLimits, TopLevelGrammar};
+use llguidance::api::ParserLimits;
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, TokEnv, TokRxInfo, TokTrie};
 use llguidance::ParserFactory;
 
 use crate::failure::Failure;
+use crate::grammar_source;
 use crate::guard::{self, Limits};
+use crate::json_space::{JsonSpace, LeadingSpace};
 
 /// The tokens of a tokenizer in the form that grammars walk; built once, shared by all grammars.
 pub struct Vocabulary {
@@ -18,6 +20,7 @@ pub struct Vocabulary {
     size: usize,
     /// Tokens with the same bytes as an earlier one, which alone is in the trie: (token, earlier).
     twins: Vec<(u32, u32)>,
+    leading_space: LeadingSpace,
 }
 
 /// Values of `qt_grammar_kind` in quiver_text.h.
@@ -44,8 +47,10 @@ impl TryFrom<i32> for Kind {
 /// The trie counts how many levels end at a node in ten bits.
 const MAX_TOKEN_BYTES: usize = 1000;
 
-/// Grammars of requests are at most some hundred kilobytes (JSON schemas of whole protocols).
-const MAX_SOURCE_BYTES: usize = 4 << 20;
+/// JSON schemas of whole protocols have some hundred kilobytes, other grammars far less; the time
+/// that the latter take grows faster than their size.
+const MAX_SCHEMA_BYTES: usize = 4 << 20;
+const MAX_GRAMMAR_BYTES: usize = 512 << 10;
 
 /// Each state of the lexer takes one to two kilobytes for as long as a matcher lives.
 const MAX_LEXER_STATES: usize = 50_000;
@@ -56,6 +61,7 @@ impl Vocabulary {
     /// `words`: the bytes of each token; `special[id]`: it stands for no text.
     pub fn new(words: Vec<Vec<u8>>, special: &[bool]) -> Result<Self, Failure> {
         let size = words.len();
+        let leading_space = LeadingSpace::new(&words);
         let mut first: HashMap<Vec<u8>, u32> = HashMap::new();
         let mut twins = Vec::new();
         let mut entries = Vec::with_capacity(size + 1);
@@ -89,7 +95,24 @@ impl Vocabulary {
             verbose_errors: false,
             ..ParserLimits::default()
         };
-        Ok(Vocabulary { factory, size, twins })
+        Ok(Vocabulary {
+            factory,
+            size,
+            twins,
+            leading_space,
+        })
+    }
+
+    /// The token that stands for this one in the trie.
+    fn in_trie(&self, id: u32) -> u32 {
+        match self.twins.binary_search_by_key(&id, |(twin, _)| *twin) {
+            Ok(index) => self.twins[index].1,
+            Err(_) => id,
+        }
+    }
+
+    fn word(&self, id: u32) -> &[u8] {
+        self.factory.tok_env().tok_trie().token(id)
     }
 }
 
@@ -112,6 +135,7 @@ pub struct Grammar {
     vocabulary: Arc<Vocabulary>,
     start: Mutex<llguidance::Matcher>,
     stops: Arc<[u32]>,
+    is_json: bool,
 }
 
 impl Grammar {
@@ -121,9 +145,14 @@ impl Grammar {
         source: &str,
         stops: &[u32],
     ) -> Result<Self, Failure> {
-        if source.len() > MAX_SOURCE_BYTES {
+        let max_bytes = if kind == Kind::JsonSchema {
+            MAX_SCHEMA_BYTES
+        } else {
+            MAX_GRAMMAR_BYTES
+        };
+        if source.len() > max_bytes {
             return Err(Failure::bad_input(format!(
-                "the grammar has {} bytes, more than the limit of {MAX_SOURCE_BYTES}",
+                "the grammar has {} bytes, more than the limit of {max_bytes}",
                 source.len()
             )));
         }
@@ -139,7 +168,7 @@ impl Grammar {
         let start = guard::run("compiling the grammar", limits, move || {
             let parser = shared
                 .factory
-                .create_parser(top_level(kind, &source)?)
+                .create_parser(grammar_source::parse(kind, &source)?)
                 .map_err(|error| Failure::bad_input(plain(&format!("{error:#}"))))?;
             let mut matcher = llguidance::Matcher::new(Ok(parser));
             // The first mask finds what the lexer makes of the grammar, still within the limits.
@@ -148,35 +177,36 @@ impl Grammar {
                 .map_err(|error| Failure::bad_input(plain(&error.to_string())))?;
             Ok(matcher)
         })?;
-        Ok(Grammar { vocabulary, start: Mutex::new(start), stops: stops.into() })
+        Ok(Grammar {
+            vocabulary,
+            start: Mutex::new(start),
+            stops: stops.into(),
+            is_json: kind == Kind::JsonSchema,
+        })
     }
 
     pub fn matcher(&self) -> Matcher {
-        let start = self.start.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let start = self
+            .start
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         Matcher {
             inner: start.deep_clone(),
             vocabulary: self.vocabulary.clone(),
             stops: self.stops.clone(),
-            accepted: 0,
+            space: self.is_json.then(JsonSpace::default),
+            accepted: Vec::new(),
         }
     }
 }
 
-fn top_level(kind: Kind, source: &str) -> Result<TopLevelGrammar, Failure> {
-    match kind {
-        Kind::JsonSchema => {
-            let schema = serde_json::from_str(source)
-                .map_err(|error| Failure::bad_input(format!("the schema is not JSON: {error}")))?;
-            Ok(TopLevelGrammar::from_json_schema(schema))
-        }
-        Kind::Regex => Ok(TopLevelGrammar::from_grammar(GrammarWithLexer::from_regex(source))),
-        Kind::Lark => Ok(TopLevelGrammar::from_lark(source.to_owned())),
-    }
-}
-
-/// The message without the mark that says it is the short form.
+/// The part of a message that says something to those who wrote the grammar.
 fn plain(message: &str) -> String {
-    message.replace("<non-verbose/>", "")
+    let end = message.find("<backtrace>").unwrap_or(message.len());
+    message[..end]
+        .replace("<non-verbose/>", "")
+        .replace("NoExtensionBias", "no text of this vocabulary can match it")
+        .replace("panic: ", "")
 }
 
 /// The state of one text under a grammar.
@@ -184,7 +214,10 @@ pub struct Matcher {
     inner: llguidance::Matcher,
     vocabulary: Arc<Vocabulary>,
     stops: Arc<[u32]>,
-    accepted: usize,
+    /// None unless the text is JSON.
+    space: Option<JsonSpace>,
+    /// What `space` was before each accepted token.
+    accepted: Vec<Option<JsonSpace>>,
 }
 
 impl Matcher {
@@ -193,7 +226,8 @@ impl Matcher {
             inner: self.inner.deep_clone(),
             vocabulary: self.vocabulary.clone(),
             stops: self.stops.clone(),
-            accepted: self.accepted,
+            space: self.space,
+            accepted: self.accepted.clone(),
         }
     }
 
@@ -211,18 +245,7 @@ impl Matcher {
             self.check()?;
             true
         } else {
-            let mask = self.inner.compute_mask().map_err(too_complex)?;
-            let words = size.div_ceil(32);
-            out[..words].copy_from_slice(&mask.as_slice()[..words]);
-            if size % 32 != 0 {
-                out[words - 1] &= (1 << (size % 32)) - 1;
-            }
-            for (twin, earlier) in &self.vocabulary.twins {
-                if mask.is_allowed(*earlier) {
-                    set(out, *twin);
-                }
-            }
-            mask.is_allowed(size as u32)
+            self.text_mask(&mut out[..size.div_ceil(32)])?
         };
         if may_stop {
             for id in self.stops.iter() {
@@ -232,37 +255,66 @@ impl Matcher {
         Ok(())
     }
 
+    /// The part of the mask for tokens that are text; true when the text may end here.
+    fn text_mask(&mut self, out: &mut [u32]) -> Result<bool, Failure> {
+        let size = self.vocabulary.size;
+        let mask = self.inner.compute_mask().map_err(too_complex)?;
+        out.copy_from_slice(&mask.as_slice()[..out.len()]);
+        if size % 32 != 0 {
+            out[size / 32] &= (1 << (size % 32)) - 1;
+        }
+        for (twin, earlier) in &self.vocabulary.twins {
+            if mask.is_allowed(*earlier) {
+                set(out, *twin);
+            }
+        }
+        if let Some(space) = &self.space {
+            for id in space.forbidden(&self.vocabulary.leading_space) {
+                out[id as usize / 32] &= !(1 << (id % 32));
+            }
+        }
+        Ok(mask.is_allowed(size as u32))
+    }
+
     /// Advances by one token; false, and nothing changes, when it may not come next.
     pub fn accept(&mut self, id: u32) -> Result<bool, Failure> {
         if self.inner.is_stopped() || id as usize >= self.vocabulary.size {
             self.check()?;
             return Ok(false);
         }
-        if self.stops.contains(&id) && self.inner.is_accepting().map_err(too_complex)? {
-            self.inner.consume_token(self.vocabulary.size as u32).map_err(too_complex)?;
-            self.accepted += 1;
+        let is_end = self.stops.contains(&id) && self.inner.is_accepting().map_err(too_complex)?;
+        if is_end {
+            self.inner
+                .consume_token(self.vocabulary.size as u32)
+                .map_err(too_complex)?;
+            self.accepted.push(self.space);
             return Ok(true);
         }
-        let id = match self.vocabulary.twins.binary_search_by_key(&id, |(twin, _)| *twin) {
-            Ok(index) => self.vocabulary.twins[index].1,
-            Err(_) => id,
-        };
+        let id = self.vocabulary.in_trie(id);
+        let word = self.vocabulary.word(id);
+        if matches!(&self.space, Some(space) if !space.allows(word)) {
+            return Ok(false);
+        }
         if self.inner.try_consume_tokens(&[id]).map_err(too_complex)? == 0 {
             return Ok(false);
         }
-        self.accepted += 1;
+        self.accepted.push(self.space);
+        self.space = self.space.map(|space| space.after(word));
         Ok(true)
     }
 
     pub fn rollback(&mut self, tokens: usize) -> Result<(), Failure> {
-        if tokens > self.accepted {
+        let Some(left) = self.accepted.len().checked_sub(tokens) else {
             return Err(Failure::internal(format!(
                 "cannot take back {tokens} of {} tokens",
-                self.accepted
+                self.accepted.len()
             )));
-        }
+        };
         self.inner.rollback(tokens).map_err(too_complex)?;
-        self.accepted -= tokens;
+        if let Some(space) = self.accepted.get(left) {
+            self.space = *space;
+        }
+        self.accepted.truncate(left);
         Ok(())
     }
 
@@ -292,7 +344,10 @@ impl Matcher {
 }
 
 fn too_complex(error: impl std::fmt::Display) -> Failure {
-    Failure::resources(format!("the grammar is too complex: {}", plain(&error.to_string())))
+    Failure::limit(format!(
+        "the grammar is too complex: {}",
+        plain(&error.to_string())
+    ))
 }
 
 fn set(mask: &mut [u32], id: u32) {

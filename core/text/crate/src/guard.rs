@@ -4,12 +4,13 @@
 //! allocation, and Rust aborts the process when an allocation fails. So such work runs on a thread
 //! of its own whose allocations are counted; one that exceeds its limits is never resumed: it
 //! sleeps inside its last allocation while the caller gets an error. What it holds stays allocated
-//! (at most the limit), which callers keep rare by refusing the same input the next time.
+//! (at most the limit). Callers keep that rare by refusing what they can foresee, and after
+//! MAX_ABANDONED such jobs no more are taken on, so that attackers cannot fill the memory.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -22,9 +23,17 @@ pub struct Limits {
     pub time: Duration,
 }
 
-/// Recursive parsers and destructors of deeply nested values use a few hundred bytes a level; the
-/// memory is only reserved, not touched.
-const STACK_BYTES: usize = 256 << 20;
+impl Limits {
+    /// Enough for the destructor of the deepest value that the memory can hold: a level takes some
+    /// 64 bytes of it and 100 of stack. Only reserved, touched by deep recursion alone. All other
+    /// recursion allocates on the way, and is stopped at half of the stack.
+    fn stack_bytes(self) -> usize {
+        (64 << 20) + self.memory_bytes.saturating_mul(5) / 2
+    }
+}
+
+const MAX_ABANDONED: usize = 16;
+static ABANDONED: AtomicUsize = AtomicUsize::new(0);
 
 /// Allocations below this size pass until twice the limit is used: the small ones may be made while
 /// a lock of the whole process is held (first use of a lazy table), the large ones never are.
@@ -33,6 +42,8 @@ const SMALL_BYTES: usize = 1024;
 /// What a thread may use and has used. Lives in the thread's job, pointed to by BUDGET.
 struct Budget {
     limit: isize,
+    /// The stack must not grow below this address.
+    stack_floor: usize,
     used: Cell<isize>,
     cancelled: Arc<AtomicBool>,
     trap: Arc<dyn Fn() + Send + Sync>,
@@ -78,13 +89,20 @@ fn charge(bytes: isize) {
     let budget = unsafe { &*budget };
     let used = budget.used.get().saturating_add(bytes);
     budget.used.set(used);
-    if bytes > 0 && over_limit(budget, used, bytes as usize) {
+    if bytes > 0 && (over_limit(budget, used, bytes as usize) || here() < budget.stack_floor) {
         BUDGET.with(|cell| cell.set(std::ptr::null()));
         (budget.trap)();
         loop {
             std::thread::park();
         }
     }
+}
+
+/// An address in the current frame of the stack.
+#[inline(always)]
+fn here() -> usize {
+    let marker = 0u8;
+    std::ptr::addr_of!(marker) as usize
 }
 
 fn over_limit(budget: &Budget, used: isize, size: usize) -> bool {
@@ -104,6 +122,11 @@ pub fn run<T: Send + 'static>(
     limits: Limits,
     job: impl FnOnce() -> Result<T, Failure> + Send + 'static,
 ) -> Result<T, Failure> {
+    if ABANDONED.load(Ordering::Relaxed) >= MAX_ABANDONED {
+        return Err(Failure::resources(format!(
+            "{what} is refused: {MAX_ABANDONED} jobs exceeded their limits before; restart the program"
+        )));
+    }
     let shared = Arc::new((Mutex::new(Progress::Running), Condvar::new()));
     let cancelled = Arc::new(AtomicBool::new(false));
     let worker = {
@@ -111,23 +134,29 @@ pub fn run<T: Send + 'static>(
         let cancelled = cancelled.clone();
         std::thread::Builder::new()
             .name("quiver-text".into())
-            .stack_size(STACK_BYTES)
+            .stack_size(limits.stack_bytes())
             .spawn(move || work(limits, job, shared, cancelled))
-            .map_err(|error| Failure::resources(format!("{what}: cannot start a thread: {error}")))?
+            .map_err(|error| {
+                Failure::resources(format!("{what}: cannot start a thread: {error}"))
+            })?
     };
-    let finished = wait(&shared, limits.time);
-    match finished {
-        Some(Progress::Finished(result)) => {
-            let _ = worker.join();
-            result
-        }
-        Some(Progress::OutOfMemory) => Err(Failure::resources(format!(
-            "{what} needs more than {} MiB of memory",
+    let progress = wait(&shared, limits.time);
+    if let Some(Progress::Finished(result)) = progress {
+        let _ = worker.join();
+        return result;
+    }
+    ABANDONED.fetch_add(1, Ordering::Relaxed);
+    match progress {
+        Some(Progress::OutOfMemory) => Err(Failure::limit(format!(
+            "{what} needs more than {} MiB of memory or recurses without end",
             limits.memory_bytes >> 20
         ))),
         _ => {
             cancelled.store(true, Ordering::Relaxed);
-            Err(Failure::resources(format!("{what} takes longer than {} s", limits.time.as_secs())))
+            Err(Failure::limit(format!(
+                "{what} takes longer than {} s",
+                limits.time.as_secs()
+            )))
         }
     }
 }
@@ -148,6 +177,7 @@ fn work<T: Send + 'static>(
     };
     let budget = Budget {
         limit: isize::try_from(limits.memory_bytes).unwrap_or(isize::MAX),
+        stack_floor: here().saturating_sub(limits.stack_bytes() / 2),
         used: Cell::new(0),
         cancelled,
         trap: Arc::new(trap),
@@ -160,7 +190,10 @@ fn work<T: Send + 'static>(
 }
 
 fn set<T>(shared: &Shared<T>, progress: Progress<T>) {
-    let mut slot = shared.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut slot = shared
+        .0
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     *slot = progress;
     drop(slot);
     shared.1.notify_all();
@@ -169,7 +202,10 @@ fn set<T>(shared: &Shared<T>, progress: Progress<T>) {
 /// What the job came to, or None when the time is up.
 fn wait<T>(shared: &Shared<T>, time: Duration) -> Option<Progress<T>> {
     let deadline = Instant::now() + time;
-    let mut slot = shared.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut slot = shared
+        .0
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     loop {
         if !matches!(*slot, Progress::Running) {
             return Some(std::mem::replace(&mut *slot, Progress::Running));

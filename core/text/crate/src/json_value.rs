@@ -19,9 +19,11 @@ fn to_value(json: &Json) -> Value {
         Json::Number(number) => number_value(number),
         Json::String(text) => Value::from(text.as_str()),
         Json::Array(items) => Value::from(items.iter().map(to_value).collect::<Vec<_>>()),
-        Json::Object(entries) => {
-            Value::from_pairs(entries.iter().map(|(key, item)| (key.as_str(), to_value(item))))
-        }
+        Json::Object(entries) => Value::from_pairs(
+            entries
+                .iter()
+                .map(|(key, item)| (key.as_str(), to_value(item))),
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use minijinja::value::{from_args, Kwargs, ValueKind};
+use minijinja::value::{from_args, Kwargs, Tuple, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
@@ -29,7 +29,9 @@ pub fn tojson(value: &Value, arguments: Kwargs) -> Result<Value, Error> {
         item_separator: item,
         key_separator: key,
         sort_keys: arguments.get::<Option<bool>>("sort_keys")?.unwrap_or(false),
-        ascii: arguments.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false),
+        ascii: arguments
+            .get::<Option<bool>>("ensure_ascii")?
+            .unwrap_or(false),
     };
     arguments.assert_all_used()?;
     writer.value(value, 0)?;
@@ -42,7 +44,10 @@ fn indent_text(indent: &Value) -> Result<String, Error> {
     }
     let width = i64::try_from(indent.clone())?;
     if width > 64 {
-        return Err(Error::new(ErrorKind::InvalidOperation, "tojson: the indent is too wide"));
+        return Err(Error::new(
+            ErrorKind::InvalidOperation,
+            "tojson: the indent is too wide",
+        ));
     }
     Ok(" ".repeat(width.max(0) as usize))
 }
@@ -50,7 +55,10 @@ fn indent_text(indent: &Value) -> Result<String, Error> {
 fn part(pair: &Value, index: usize) -> Result<String, Error> {
     let item = pair.get_item_by_index(index)?;
     item.as_str().map(str::to_owned).ok_or_else(|| {
-        Error::new(ErrorKind::InvalidOperation, "tojson: separators must be two strings")
+        Error::new(
+            ErrorKind::InvalidOperation,
+            "tojson: separators must be two strings",
+        )
     })
 }
 
@@ -66,11 +74,16 @@ struct JsonWriter {
 impl JsonWriter {
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > MAX_JSON_DEPTH {
-            return Err(Error::new(ErrorKind::InvalidOperation, "tojson: the value is too deep"));
+            return Err(Error::new(
+                ErrorKind::InvalidOperation,
+                "tojson: the value is too deep",
+            ));
         }
         match value.kind() {
             ValueKind::None => self.out.push_str("null"),
-            ValueKind::Bool => self.out.push_str(if value.is_true() { "true" } else { "false" }),
+            ValueKind::Bool => self
+                .out
+                .push_str(if value.is_true() { "true" } else { "false" }),
             ValueKind::Number => self.out.push_str(&number(value)?),
             ValueKind::String => self.string(value.as_str().unwrap_or_default()),
             ValueKind::Seq | ValueKind::Iterable => self.sequence(value, depth)?,
@@ -203,10 +216,50 @@ pub fn float_repr(value: f64) -> String {
     let exponent: i32 = exponent.parse().unwrap_or(0);
     if (-4..16).contains(&exponent) {
         let plain = format!("{value}");
-        return if plain.contains('.') { plain } else { plain + ".0" };
+        return if plain.contains('.') {
+            plain
+        } else {
+            plain + ".0"
+        };
     }
     let sign = if exponent < 0 { '-' } else { '+' };
     format!("{mantissa}e{sign}{:02}", exponent.abs())
+}
+
+/// The text of a float; None for other values.
+pub fn float_text(value: &Value) -> Option<String> {
+    if value.kind() != ValueKind::Number || value.is_integer() {
+        return None;
+    }
+    f64::try_from(value.clone()).ok().map(float_repr)
+}
+
+/// The `string` filter.
+pub fn string(value: &Value) -> Value {
+    match float_text(value) {
+        Some(text) => Value::from(text),
+        None if value.kind() == ValueKind::String => value.clone(),
+        None => Value::from(value.to_string()),
+    }
+}
+
+/// The `iterable` test: in Python None is none, an undefined value is.
+pub fn is_iterable(value: &Value) -> bool {
+    use ValueKind::*;
+    matches!(
+        value.kind(),
+        Undefined | String | Bytes | Seq | Map | Iterable
+    )
+}
+
+/// The `sequence` test: what has a length and items.
+pub fn is_sequence(value: &Value) -> bool {
+    is_iterable(value) && (value.kind() != ValueKind::Iterable || value.len().is_some())
+}
+
+/// The `number` test: Python's booleans are numbers.
+pub fn is_number(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::Number | ValueKind::Bool)
 }
 
 /// Methods of Python's str that pycompat leaves out, then pycompat.
@@ -231,12 +284,28 @@ pub fn method(
         "partition" => {
             let (separator,): (&str,) = from_args(arguments)?;
             let (before, after) = text.split_once(separator).unwrap_or((text, ""));
-            Ok(parts(before, if text.contains(separator) { separator } else { "" }, after))
+            Ok(parts(
+                before,
+                if text.contains(separator) {
+                    separator
+                } else {
+                    ""
+                },
+                after,
+            ))
         }
         "rpartition" => {
             let (separator,): (&str,) = from_args(arguments)?;
             let (before, after) = text.rsplit_once(separator).unwrap_or(("", text));
-            Ok(parts(before, if text.contains(separator) { separator } else { "" }, after))
+            Ok(parts(
+                before,
+                if text.contains(separator) {
+                    separator
+                } else {
+                    ""
+                },
+                after,
+            ))
         }
         "rsplit" => {
             let (separator, limit): (&str, Option<usize>) = from_args(arguments)?;
@@ -250,5 +319,9 @@ pub fn method(
 }
 
 fn parts(before: &str, separator: &str, after: &str) -> Value {
-    Value::from(vec![Value::from(before), Value::from(separator), Value::from(after)])
+    Value::from(Tuple::from([
+        Value::from(before),
+        Value::from(separator),
+        Value::from(after),
+    ]))
 }

@@ -24,11 +24,14 @@ const NAME: &str = "chat_template";
 /// Published templates have up to 30 KB.
 const MAX_SOURCE_BYTES: usize = 1 << 20;
 
-/// Steps of the engine, about a second of them. A long conversation takes some hundred per message.
-const FUEL: u64 = 20_000_000;
+/// Steps of the engine, about half a second of them. A long conversation takes some hundred per message.
+const FUEL: u64 = 10_000_000;
 
 fn limits(input_bytes: usize) -> Limits {
-    Limits { memory_bytes: (128 << 20) + 64 * input_bytes, time: Duration::from_secs(20) }
+    Limits {
+        memory_bytes: (128 << 20) + 32 * input_bytes,
+        time: Duration::from_secs(10),
+    }
 }
 
 /// Marks the error made by raise_exception and carries the template's own words.
@@ -69,19 +72,22 @@ impl Template {
                 .map_err(|error| Failure::bad_input(describe(&error)))?;
             Ok(environment)
         })?;
-        Ok(Template { environment: Arc::new(environment), exhausted: AtomicBool::new(false) })
+        Ok(Template {
+            environment: Arc::new(environment),
+            exhausted: AtomicBool::new(false),
+        })
     }
 
     pub fn render(&self, inputs: Inputs) -> Result<String, Failure> {
         if self.exhausted.load(Ordering::Relaxed) {
-            return Err(Failure::resources("the template exceeded its limits before"));
+            return Err(Failure::limit("the template exceeded its limits before"));
         }
         let environment = self.environment.clone();
         let bytes = inputs.messages.len() + inputs.tools.len() + inputs.variables.len();
         let rendered = guard::run("rendering the template", limits(bytes), move || {
             render(&environment, &inputs)
         });
-        if matches!(&rendered, Err(failure) if failure.status == Status::Resources) {
+        if matches!(&rendered, Err(failure) if failure.status == Status::Limit) {
             self.exhausted.store(true, Ordering::Relaxed);
         }
         rendered
@@ -90,7 +96,10 @@ impl Template {
 
 fn render(environment: &Environment<'static>, inputs: &Inputs) -> Result<String, Failure> {
     let mut context: Vec<(Value, Value)> = Vec::new();
-    context.push((Value::from("messages"), json_value::parse(&inputs.messages, "the messages")?));
+    context.push((
+        Value::from("messages"),
+        json_value::parse(&inputs.messages, "the messages")?,
+    ));
     let tools = match inputs.tools.as_str() {
         "" => Value::from(()),
         text => json_value::parse(text, "the tools")?,
@@ -99,9 +108,14 @@ fn render(environment: &Environment<'static>, inputs: &Inputs) -> Result<String,
     context.push((Value::from("documents"), Value::from(())));
     let variables = json_value::parse(&inputs.variables, "the template variables")?;
     if variables.kind() != ValueKind::Map {
-        return Err(Failure::bad_input("the template variables are not a JSON object"));
+        return Err(Failure::bad_input(
+            "the template variables are not a JSON object",
+        ));
     }
-    for key in variables.try_iter().map_err(|error| Failure::internal(describe(&error)))? {
+    for key in variables
+        .try_iter()
+        .map_err(|error| Failure::internal(describe(&error)))?
+    {
         let value = variables.get_item(&key).unwrap_or_default();
         context.push((key, value));
     }
@@ -110,8 +124,12 @@ fn render(environment: &Environment<'static>, inputs: &Inputs) -> Result<String,
         Value::from("strftime_now"),
         Value::from_function(move |format: &str| strftime(format, now)),
     ));
-    let template = environment.get_template(NAME).map_err(|e| Failure::internal(describe(&e)))?;
-    template.render(Value::from_pairs(context)).map_err(|error| failure_of(&error))
+    let template = environment
+        .get_template(NAME)
+        .map_err(|e| Failure::internal(describe(&e)))?;
+    template
+        .render(Value::from_pairs(context))
+        .map_err(|error| failure_of(&error))
 }
 
 fn failure_of(error: &Error) -> Failure {
@@ -129,7 +147,9 @@ fn failure_of(error: &Error) -> Failure {
 }
 
 fn describe(error: &Error) -> String {
-    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    let what = error
+        .detail()
+        .map_or_else(|| error.kind().to_string(), str::to_owned);
     match error.line() {
         Some(line) => format!("{what} in line {line} of the template"),
         None => what,
@@ -137,7 +157,10 @@ fn describe(error: &Error) -> String {
 }
 
 fn environment() -> Result<Environment<'static>, Error> {
-    let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build()?;
     let mut environment = Environment::new();
     environment.set_syntax(syntax);
     environment.set_fuel(Some(FUEL));
@@ -145,6 +168,10 @@ fn environment() -> Result<Environment<'static>, Error> {
     environment.set_unknown_method_callback(python::method);
     environment.set_formatter(format_value);
     environment.add_filter("tojson", python::tojson);
+    environment.add_filter("string", python::string);
+    environment.add_test("iterable", python::is_iterable);
+    environment.add_test("sequence", python::is_sequence);
+    environment.add_test("number", python::is_number);
     environment.add_function("raise_exception", raise_exception);
     Ok(environment)
 }
@@ -156,11 +183,10 @@ fn raise_exception(message: &str) -> Result<Value, Error> {
 
 /// Only floats differ from the engine's own form.
 fn format_value(out: &mut Output, state: &mut State, value: &Value) -> Result<(), Error> {
-    if value.kind() == ValueKind::Number && !value.is_integer() {
-        let text = python::float_repr(f64::try_from(value.clone())?);
-        return out.write_str(&text).map_err(Error::from);
+    match python::float_text(value) {
+        Some(text) => out.write_str(&text).map_err(Error::from),
+        None => minijinja::escape_formatter(out, state, value),
     }
-    minijinja::escape_formatter(out, state, value)
 }
 
 /// Local time in the words of strftime(3), as Python's datetime.now().strftime gives it.
@@ -169,7 +195,8 @@ fn strftime(format: &str, now: Option<i64>) -> Result<String, Error> {
     if format.is_empty() {
         return Ok(String::new());
     }
-    let c_format = std::ffi::CString::new(format).map_err(|_| failed("strftime_now: a zero byte"))?;
+    let c_format =
+        std::ffi::CString::new(format).map_err(|_| failed("strftime_now: a zero byte"))?;
     // SAFETY: plain C calls on memory of this frame; strftime writes at most `text.len()` bytes.
     unsafe {
         let seconds: libc::time_t = match now {
@@ -181,7 +208,12 @@ fn strftime(format: &str, now: Option<i64>) -> Result<String, Error> {
             return Err(failed("strftime_now: no such time"));
         }
         let mut text = vec![0u8; 4096];
-        let size = libc::strftime(text.as_mut_ptr().cast(), text.len(), c_format.as_ptr(), &parts);
+        let size = libc::strftime(
+            text.as_mut_ptr().cast(),
+            text.len(),
+            c_format.as_ptr(),
+            &parts,
+        );
         if size == 0 {
             return Err(failed("strftime_now: the format gives no text or too much"));
         }
@@ -198,7 +230,7 @@ fn without_generation_tags(source: &str) -> String {
     while let Some(start) = rest.find("{%") {
         let (before, tag) = rest.split_at(start);
         out.push_str(before);
-        let Some(end) = tag.find("%}") else {
+        let Some(end) = tag[2..].find("%}").map(|end| end + 2) else {
             rest = tag;
             break;
         };

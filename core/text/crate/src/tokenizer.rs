@@ -1,9 +1,11 @@
 //! A tokenizer.json, loaded with limits and asked for ids, text and token strings.
 
 use std::collections::HashMap;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::time::Duration;
 
 use crate::failure::Failure;
+use crate::ffi::panic_message;
 use crate::guard::{self, Limits};
 use crate::tokenizer_check;
 
@@ -39,10 +41,17 @@ impl Tokenizer {
             )));
         }
         let owned = json.to_vec();
-        guard::run("loading the tokenizer", load_limits(json.len()), move || Self::load(&owned))
+        guard::run(
+            "loading the tokenizer",
+            load_limits(json.len()),
+            move || Self::load(&owned),
+        )
     }
 
     fn load(json: &[u8]) -> Result<Self, Failure> {
+        // First, for a plain message and because some readers of parts panic on what is no JSON.
+        let _: serde::de::IgnoredAny = serde_json::from_slice(json)
+            .map_err(|error| Failure::bad_input(format!("not JSON: {error}")))?;
         let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(Failure::bad_input)?;
         // They shape batches for training; a request must never be cut or padded by them.
         inner.with_truncation(None).map_err(Failure::bad_input)?;
@@ -60,11 +69,17 @@ impl Tokenizer {
                 vocab_size - 1
             )));
         }
-        let mut special = vec![false; vocab_size];
-        for (token, id) in &vocab {
-            special[*id as usize] = inner.get_added_vocabulary().is_special_token(token);
-        }
-        Ok(Tokenizer { inner, vocab_size, special })
+        // By the token that decoding finds for the id, since a file may give one id to two tokens.
+        let is_special = |id: u32| {
+            let token = inner.id_to_token(id);
+            token.is_some_and(|token| inner.get_added_vocabulary().is_special_token(&token))
+        };
+        let special = (0..vocab_size as u32).map(is_special).collect();
+        Ok(Tokenizer {
+            inner,
+            vocab_size,
+            special,
+        })
     }
 
     pub fn vocab_size(&self) -> usize {
@@ -72,13 +87,14 @@ impl Tokenizer {
     }
 
     pub fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>, Failure> {
-        let encoding =
-            self.inner.encode_fast(text, add_special_tokens).map_err(Failure::bad_input)?;
-        Ok(encoding.get_ids().to_vec())
+        unless_rules_fail(|| {
+            let encoding = self.inner.encode_fast(text, add_special_tokens)?;
+            Ok(encoding.get_ids().to_vec())
+        })
     }
 
     pub fn decode(&self, ids: &[u32], skip_special_tokens: bool) -> Result<String, Failure> {
-        self.inner.decode(ids, skip_special_tokens).map_err(Failure::bad_input)
+        unless_rules_fail(|| self.inner.decode(ids, skip_special_tokens))
     }
 
     pub fn token(&self, id: u32) -> Option<String> {
@@ -96,5 +112,16 @@ impl Tokenizer {
     /// The decoder's part of tokenizer.json, "null" when it has none.
     pub fn decoder_json(&self) -> Result<String, Failure> {
         serde_json::to_string(&self.inner.get_decoder()).map_err(Failure::internal)
+    }
+}
+
+/// Some rules that a file may state make the library below panic on some texts.
+fn unless_rules_fail<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, Failure> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(result) => result.map_err(Failure::bad_input),
+        Err(panic) => Err(Failure::bad_input(format!(
+            "the rules in tokenizer.json fail on this text: {}",
+            panic_message(&*panic)
+        ))),
     }
 }

@@ -24,7 +24,9 @@ pub fn growth(tokenizer: &tokenizers::Tokenizer) -> Result<(), Failure> {
     let processor = to_value(&tokenizer.get_post_processor())?;
     let copies = copies_of(&processor);
     if copies > MAX_COPIES {
-        return Err(Failure::bad_input(format!("the post processor repeats the text {copies} times")));
+        return Err(Failure::bad_input(format!(
+            "the post processor repeats the text {copies} times"
+        )));
     }
     Ok(())
 }
@@ -35,7 +37,9 @@ fn to_value<T: serde::Serialize>(part: &T) -> Result<Value, Failure> {
 
 /// An upper bound for the factor by which a normalizer or decoder lengthens text.
 fn growth_of(part: &Value) -> f64 {
-    let steps = part["normalizers"].as_array().or_else(|| part["decoders"].as_array());
+    let steps = part["normalizers"]
+        .as_array()
+        .or_else(|| part["decoders"].as_array());
     if let Some(steps) = steps {
         return steps.iter().map(growth_of).product();
     }
@@ -64,7 +68,11 @@ fn copies_of(part: &Value) -> usize {
         return steps.iter().map(copies_of).fold(1, usize::saturating_mul);
     }
     match part["single"].as_array() {
-        Some(pieces) => pieces.iter().filter(|piece| piece.get("Sequence").is_some()).count().max(1),
+        Some(pieces) => pieces
+            .iter()
+            .filter(|piece| piece.get("Sequence").is_some())
+            .count()
+            .max(1),
         None => 1,
     }
 }

@@ -97,7 +97,9 @@ pub unsafe extern "C" fn qt_tokenizer_id(
     size: usize,
 ) -> i64 {
     let id = infallible(None, || {
-        std::str::from_utf8(slice(data, size)).ok().and_then(|token| (*tokenizer).id(token))
+        std::str::from_utf8(slice(data, size))
+            .ok()
+            .and_then(|token| (*tokenizer).id(token))
     });
     id.map_or(-1, i64::from)
 }

@@ -1,0 +1,36 @@
+// A folder that appears under its name only when it is complete.
+#pragma once
+
+#include <filesystem>
+
+namespace quiver {
+
+/// A model folder in the making: files are written into a folder beside the final one
+/// (DIR.<process>.tmp), which commit() renames. Without commit() it is removed with all that is in
+/// it. [one-call-at-a-time]
+class StagingFolder {
+ public:
+  /// Makes the folder beside `final_place`, whose parent has to exist. A folder that is there
+  /// already and is not empty is refused (ErrorCode::usage) unless `replaces`; even then only one
+  /// that holds a config.json, so that no other folder is lost to a mistyped name. Throws Error as
+  /// file operations do.
+  StagingFolder(const std::filesystem::path& final_place, bool replaces);
+
+  StagingFolder(const StagingFolder&) = delete;
+  StagingFolder& operator=(const StagingFolder&) = delete;
+  ~StagingFolder();
+
+  /// Where to write.
+  const std::filesystem::path& path() const noexcept { return staging_; }
+
+  /// Puts the folder into its place; what it replaces is removed afterwards. REQUIRES: called once.
+  void commit();
+
+ private:
+  std::filesystem::path final_;
+  std::filesystem::path staging_;
+  bool replaces_ = false;
+  bool is_committed_ = false;
+};
+
+}  // namespace quiver

@@ -1,0 +1,188 @@
+// quiver info: what a model is made of, and what this machine can do.
+#include "core/kernels/kernel_table.hpp"
+#include "core/tensor/printable.hpp"
+#include "core/threads/thread_pool.hpp"
+#include "host/cli/commands.hpp"
+#include "host/cli/console.hpp"
+#include "host/cli/cpu_features.hpp"
+#include "host/cli/model_location.hpp"
+#include "host/cli/model_report.hpp"
+#include "host/cli/session.hpp"
+
+#include <quiver/error.hpp>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+namespace quiver::cli {
+namespace {
+
+constexpr PositionalRow kPositionals[] = {
+    {.name = "MODEL",
+     .help = "Folder, config.json, or owner/name in the local cache",
+     .is_required = false,
+     .completes = Completes::file}};
+constexpr OptionRow kOptions[] = {
+    {.name = "context",
+     .value = "N",
+     .help = "Tokens to predict memory for; the model's own context where not given"},
+    {.name = "target-bpw",
+     .value = "X",
+     .help = "Predict the size at X bits a weight in all matrices, the rest as it is"},
+    kKvOption,
+    {.name = "cpu",
+     .help =
+         "Instruction sets found, which kernels are used and why, and the CPUs that may be used"},
+};
+constexpr OptionGroup kGroups[] = {{"Options", kOptions}};
+constexpr Example kExamples[] = {
+    {"info model/ --context 4096", "Size, bits of every layer, and memory with 4096 tokens"},
+    {"info config.json --target-bpw 5", "Size that a model would have after quantization"},
+    {"info --cpu", "What the engine uses on this machine"}};
+
+using Json = nlohmann::ordered_json;
+
+bool has_weights(const std::filesystem::path& folder) {
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name == "model.safetensors.index.json") return true;
+    if (name.starts_with("model") && name.ends_with(".safetensors")) return true;
+  }
+  return false;
+}
+
+Json layer_json(const LayerReport& layer) {
+  Json json;
+  json["name"] = layer.name;
+  json["role"] = layer.role;
+  json["block"] = layer.block;
+  json["shape"] = {layer.rows, layer.columns};
+  json["bits"] = layer.bits;
+  json["group_size"] = layer.group_size ? Json(*layer.group_size) : Json(nullptr);
+  json["bytes"] = layer.bytes;
+  json["parameters"] = layer.parameters;
+  return json;
+}
+
+std::string layer_table(const ModelReport& report) {
+  std::size_t width = 4;
+  for (const LayerReport& layer : report.layers) width = std::max(width, layer.name.size());
+  std::string text = fmt::format("\n{:>5}  {:<{}}  {:<13}  {:>15}  {:>4}  {:>5}  {:>10}\n", "block",
+                                 "name", width, "role", "shape", "bits", "group", "size");
+  for (const LayerReport& layer : report.layers) {
+    text += fmt::format("{:>5}  {:<{}}  {:<13}  {:>15}  {:>4}  {:>5}  {:>10}\n",
+                        layer.block < 0 ? "-" : std::to_string(layer.block), printable(layer.name),
+                        width, layer.role, fmt::format("{} x {}", layer.rows, layer.columns),
+                        layer.bits, layer.group_size ? std::to_string(*layer.group_size) : "-",
+                        bytes_text(layer.bytes));
+  }
+  return text;
+}
+
+void add_kv(const KvReport& kv, const std::string& strategy, const ModelReport& report, Json& json,
+            std::string& text) {
+  const std::uint64_t total = kv.bytes + report.bytes;
+  json["kv"] = {{"strategy", strategy}, {"bytes_per_token", kv.bytes_per_token}};
+  json["memory"] = {{"context", kv.context}, {"kv_bytes", kv.bytes}, {"total_bytes", total}};
+  text +=
+      fmt::format("KV cache      {} a token with {}\n", bytes_text(kv.bytes_per_token), strategy);
+  text += fmt::format("memory        {} at {} tokens ({} of them KV)\n", bytes_text(total),
+                      kv.context, bytes_text(kv.bytes));
+}
+
+void add_model(const Arguments& arguments, Json& json, std::string& text) {
+  const Session session(arguments);
+  const auto path = find_model(arguments.text("MODEL"));
+  const bool is_whole = std::filesystem::is_directory(path) && has_weights(path);
+  const auto model = is_whole ? session.load(path) : session.describe(path);
+  const ModelReport report =
+      report_model(*model, [&](std::string_view name) { return session.scheme(name); });
+  json["architecture"] = report.architecture;
+  json["plugin"] = report.plugin;
+  json["model_type"] = report.model_type;
+  json["parameters"] = report.parameters;
+  json["bytes"] = report.bytes;
+  json["bpw"] = report.bpw();
+  json["has_weights"] = !report.is_bare;
+  json["blocks"] = report.blocks;
+  text += fmt::format("architecture  {} for {} (plugin {})\n", report.architecture,
+                      printable(report.model_type), report.plugin);
+  text += fmt::format("parameters    {}\n", report.parameters);
+  text += fmt::format("{}  {}, {:.3f} bits a weight\n",
+                      report.is_bare ? "predicted   " : "stored      ", bytes_text(report.bytes),
+                      report.bpw());
+  text += fmt::format("blocks        {}\n", report.blocks);
+  if (arguments.has("target-bpw")) {
+    const double target = arguments.number("target-bpw", 0.1, 64);
+    const std::uint64_t bytes = report.bytes_at(target);
+    json["target"] = {{"bpw", target}, {"bytes", bytes}};
+    text += fmt::format("at {:<10} {} for {} bits a weight in all matrices\n", "target",
+                        bytes_text(bytes), target);
+  }
+  if (report.text) {
+    json["hidden"] = report.text->hidden;
+    json["vocabulary"] = report.text->vocabulary;
+    json["context_length"] = report.text->context_length;
+    text += fmt::format("vocabulary    {}\ncontext       {}\n", report.text->vocabulary,
+                        report.text->context_length);
+    const std::int64_t context =
+        arguments.has("context") ? arguments.integer("context", 1) : report.text->context_length;
+    const auto kv = session.kv_strategy(arguments);
+    add_kv(report_kv(*model, *kv, static_cast<std::uint64_t>(context)), arguments.text("kv"),
+           report, json, text);
+  }
+  json["layers"] = Json::array();
+  for (const LayerReport& layer : report.layers) json["layers"].push_back(layer_json(layer));
+  text += layer_table(report);
+}
+
+void add_cpu(Json& json, std::string& text) {
+  std::vector<std::string> tables;
+  for (const KernelTable* table : available_kernels()) tables.emplace_back(table->name);
+  const auto features = cpu_features();
+  json["cpu"] = {{"instruction_sets", features},
+                 {"kernels", kernels().name},
+                 {"available_kernels", tables},
+                 {"choice", kernel_choice()},
+                 {"cpus", available_cpus()}};
+  text += fmt::format("instructions  {}\nkernels       {} of {}: {}\nCPUs          {}\n",
+                      fmt::join(features, " "), kernels().name, fmt::join(tables, ", "),
+                      kernel_choice(), available_cpus());
+}
+
+int run(const Arguments& arguments) {
+  if (!arguments.has("MODEL") && !arguments.flag("cpu")) {
+    throw Error(ErrorCode::usage, "there is nothing to tell about", "info",
+                "give a MODEL, or --cpu");
+  }
+  Json json = Json::object();
+  std::string text;
+  if (arguments.has("MODEL")) add_model(arguments, json, text);
+  if (arguments.flag("cpu")) add_cpu(json, text);
+  if (arguments.flag("json")) {
+    print_json(json);
+  } else {
+    print(text);
+  }
+  return 0;
+}
+
+constexpr Command kCommand = {
+    .name = "info",
+    .summary = "Tells what a model is made of and how much memory it needs",
+    .description =
+        "A config.json alone is enough: sizes are then predictions. Bits a weight count "
+        "everything that is stored, the parameters of quantization too.",
+    .positionals = kPositionals,
+    .groups = kGroups,
+    .examples = kExamples,
+    .run = run};
+
+}  // namespace
+
+const Command& info_command() {
+  return kCommand;
+}
+
+}  // namespace quiver::cli

@@ -1,0 +1,211 @@
+// What a model is made of and how much memory it takes: the numbers behind `quiver info`.
+#include "host/cli/model_report.hpp"
+
+#include "core/tensor/checked_math.hpp"
+
+#include <quiver/error.hpp>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <array>
+
+namespace quiver::cli {
+namespace {
+
+std::uint64_t product(std::uint64_t a, std::uint64_t b) {
+  const auto result = checked_multiply(a, b);
+  if (!result) {
+    throw Error(ErrorCode::bad_input, "the sizes in config.json exceed any memory", "config.json",
+                "correct the file");
+  }
+  return *result;
+}
+
+/// How config.json would store the matrices of a model that has no tensors yet.
+class StoredForm {
+ public:
+  StoredForm(const ModelConfig& config, const SchemeSource& schemes)
+      : json_(config.json()), schemes_(schemes), dtype_(float_type()) {}
+
+  DType dtype() const { return dtype_; }
+
+  void predict(LayerReport& layer) const {
+    const nlohmann::json* entry = quantization_of(layer.name);
+    if (entry != nullptr && predict_quantized(*entry, layer)) return;
+    layer.bits = static_cast<int>(8 * size_bytes(dtype_));
+    layer.bytes = product(layer.parameters, size_bytes(dtype_));
+  }
+
+ private:
+  DType float_type() const {
+    for (const char* key : {"torch_dtype", "dtype"}) {
+      if (!json_.contains(key) || !json_.at(key).is_string()) continue;
+      const std::string name = json_.at(key);
+      if (name == "float32") return DType::f32;
+      if (name == "float16") return DType::f16;
+    }
+    return DType::bf16;
+  }
+
+  /// The module's own entry, else the model's; nullptr where it is not quantized.
+  const nlohmann::json* quantization_of(const std::string& name) const {
+    for (const char* key : {"quantization", "quantization_config"}) {
+      const auto table = json_.find(key);
+      if (table == json_.end() || !table->is_object()) continue;
+      const auto entry = table->find(name);
+      if (entry == table->end()) return &*table;
+      return entry->is_object() ? &*entry : nullptr;
+    }
+    return nullptr;
+  }
+
+  bool predict_quantized(const nlohmann::json& entry, LayerReport& layer) const {
+    const auto integer = [&](const char* key) {
+      const auto value = entry.find(key);
+      return value != entry.end() && value->is_number_integer() ? value->get<std::int64_t>() : 0;
+    };
+    const std::int64_t bits = integer("bits");
+    const std::int64_t group_size = integer("group_size");
+    if (bits < 1 || bits > 32 || group_size < 1 || group_size > (1 << 20)) return false;
+    const auto mode = entry.find("mode");
+    const std::string scheme_name =
+        mode != entry.end() && mode->is_string() ? mode->get<std::string>() : "affine";
+    const auto scheme = schemes_(scheme_name);
+    std::array<QuantPart, QuantScheme::kMaxParts> parts{};
+    const QuantFormat format{static_cast<std::int32_t>(bits),
+                             static_cast<std::int32_t>(group_size)};
+    const int count = scheme->parts(format, layer.columns, dtype_, parts);
+    if (count <= 0) return false;
+    std::uint64_t row_bytes = 0;
+    for (int i = 0; i < count; ++i) {
+      const QuantPart& part = parts[static_cast<std::size_t>(i)];
+      row_bytes += product(static_cast<std::uint64_t>(part.columns), size_bytes(part.dtype));
+    }
+    layer.bits = format.bits;
+    layer.group_size = format.group_size;
+    layer.bytes = product(static_cast<std::uint64_t>(layer.rows), row_bytes);
+    return true;
+  }
+
+  const nlohmann::json& json_;
+  const SchemeSource& schemes_;
+  DType dtype_;
+};
+
+LayerReport report_layer(const std::string& name, Role role, int block, const StoredMatrix& matrix,
+                         const StoredForm& form) {
+  LayerReport layer;
+  layer.name = name;
+  layer.role = role_name(role);
+  layer.block = block;
+  layer.rows = matrix.rows;
+  layer.columns = matrix.columns;
+  layer.parameters =
+      product(static_cast<std::uint64_t>(matrix.rows), static_cast<std::uint64_t>(matrix.columns));
+  if (!matrix.has_data()) {
+    form.predict(layer);
+    return layer;
+  }
+  layer.bytes = matrix.size_bytes();
+  layer.bits = matrix.scheme ? matrix.format.bits : static_cast<int>(8 * size_bytes(matrix.dtype));
+  if (matrix.scheme) layer.group_size = matrix.format.group_size;
+  return layer;
+}
+
+/// Parameters outside of matrices: norms, biases, convolutions.
+std::uint64_t other_parameters(const WeightStore& weights) {
+  std::uint64_t count = 0;
+  for (const LinearPart& part : weights.linears()) count += part.bias.size();
+  for (const NormPart& part : weights.norms()) {
+    if (part.has_weight) count += static_cast<std::uint64_t>(part.width);
+  }
+  for (const CausalConvPart& part : weights.causal_convs()) {
+    count += product(static_cast<std::uint64_t>(part.channels),
+                     static_cast<std::uint64_t>(part.kernel)) +
+             part.bias.size();
+  }
+  return count;
+}
+
+}  // namespace
+
+double ModelReport::bpw() const {
+  return parameters == 0 ? 0 : 8 * static_cast<double>(bytes) / static_cast<double>(parameters);
+}
+
+std::uint64_t ModelReport::bytes_at(double bpw) const {
+  return static_cast<std::uint64_t>(static_cast<double>(layer_parameters) * bpw / 8) + other_bytes;
+}
+
+std::string_view role_name(Role role) {
+  switch (role) {
+    case Role::other: return "other";
+    case Role::attention: return "attention";
+    case Role::mlp: return "mlp";
+    case Role::recurrent: return "recurrent";
+    case Role::router: return "router";
+    case Role::expert: return "expert";
+    case Role::shared_expert: return "shared_expert";
+    case Role::embedding: return "embedding";
+    case Role::head: return "head";
+    case Role::tower: return "tower";
+    case Role::draft_head: return "draft_head";
+  }
+  return "other";
+}
+
+ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes) {
+  ModelReport report;
+  report.architecture = model.architecture().offer;
+  report.plugin = model.architecture().plugin;
+  report.model_type = model.config().model_type();
+  report.is_bare = model.checkpoint() == nullptr;
+  report.blocks = model.model().block_count();
+  if (model.is_text()) report.text = model.text().info();
+  const WeightStore& weights = model.weights();
+  const StoredForm form(model.config(), schemes);
+  for (const EmbeddingPart& part : weights.embeddings()) {
+    report.layers.push_back(
+        report_layer(part.name, Role::embedding, part.block, part.matrix, form));
+  }
+  for (const LinearPart& part : weights.linears()) {
+    report.layers.push_back(report_layer(part.name, part.role, part.block, part.matrix, form));
+  }
+  std::uint64_t layer_bytes = 0;
+  for (const LayerReport& layer : report.layers) {
+    report.layer_parameters += layer.parameters;
+    layer_bytes += layer.bytes;
+  }
+  const std::uint64_t others = other_parameters(weights);
+  report.parameters = report.layer_parameters + others;
+  report.bytes = report.is_bare ? layer_bytes + product(others, size_bytes(form.dtype()))
+                                : model.checkpoint()->size_bytes();
+  report.other_bytes = report.bytes - std::min(report.bytes, layer_bytes);
+  return report;
+}
+
+KvReport report_kv(const LoadedModel& model, const KvStrategy& kv, std::uint64_t context) {
+  KvReport report;
+  report.context = context;
+  std::uint64_t page_bytes = 0;
+  for (const KvCachePart& part : model.weights().kv_caches()) {
+    page_bytes += kv.page_bytes({part.kv_heads, part.head_dim});
+  }
+  report.bytes_per_token = page_bytes / KvStrategy::kTokens;
+  report.bytes = product(page_bytes, (context + KvStrategy::kTokens - 1) / KvStrategy::kTokens);
+  return report;
+}
+
+std::string bytes_text(std::uint64_t bytes) {
+  constexpr const char* kUnits[] = {"bytes", "kB", "MB", "GB", "TB", "PB", "EB"};
+  auto value = static_cast<double>(bytes);
+  std::size_t unit = 0;
+  while (value >= 1000 && unit + 1 < std::size(kUnits)) {
+    value /= 1000;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{} bytes", bytes) : fmt::format("{:.1f} {}", value, kUnits[unit]);
+}
+
+}  // namespace quiver::cli

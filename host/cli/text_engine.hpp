@@ -1,0 +1,74 @@
+// A loaded text model with everything that generating needs.
+#pragma once
+
+#include "core/decode/engine.hpp"
+#include "core/decode/generator.hpp"
+#include "host/cli/model_text.hpp"
+#include "host/cli/sampling.hpp"
+#include "host/cli/session.hpp"
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace quiver::cli {
+
+inline constexpr OptionRow kGenerationOptions[] = {
+    {.name = "max-tokens", .value = "N", .default_value = "256", .help = "Most tokens to generate"},
+    {.name = "stop",
+     .value = "TEXT",
+     .help = "End before this text, which is not printed",
+     .is_repeatable = true},
+    {.name = "ignore-eos", .help = "Go on behind tokens that end a text"},
+    {.name = "decode",
+     .value = "MODE",
+     .choices = "auto|ar",
+     .default_value = "auto",
+     .help = "How tokens are found: ar is one after the other"},
+};
+
+inline constexpr OptionRow kCacheOptions[] = {kKvOption};
+
+/// What one call generated.
+struct Answer {
+  Generation generation;
+  std::string text;  ///< What was shown.
+};
+
+/// [one-call-at-a-time]
+class TextEngine {
+ public:
+  /// Checks the options of sampling and generation, then loads MODEL. Throws Error.
+  explicit TextEngine(const Arguments& arguments);
+
+  Engine& engine() { return *engine_; }
+
+  /// nullptr where the folder has no tokenizer.
+  const ModelText* text() const { return text_.get(); }
+
+  /// The same; throws Error(bad_input) where it has none.
+  const ModelText& require_text() const;
+
+  double load_ms() const { return load_ms_; }
+
+  /// Feeds the prompt and generates behind it; `show` gets the text piece by piece, whole code
+  /// points only. `filter` may be nullptr. Shows progress while the prompt is read.
+  Answer run(Sequence& sequence, std::span<const std::int32_t> prompt, TokenFilter* filter,
+             const std::function<void(std::string_view)>& show);
+
+ private:
+  Session session_;
+  SamplerChain samplers_;
+  GenerationOptions options_;
+  std::vector<std::string> stops_;
+  std::filesystem::path folder_;
+  std::shared_ptr<const ModelText> text_;
+  std::unique_ptr<Engine> engine_;
+  double load_ms_ = 0;
+};
+
+}  // namespace quiver::cli

@@ -1,0 +1,141 @@
+// quiver info: models with and without tensors, memory, and the machine.
+#include "tests/cli/run_program.hpp"
+
+#include "core/model/json_file.hpp"
+#include "tests/support/checkpoint_folder.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <numeric>
+
+namespace quiver::test {
+namespace {
+
+using testing::HasSubstr;
+
+nlohmann::json info(const std::vector<std::string>& arguments) {
+  std::vector<std::string> words = {"info", "--json"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  const ProgramResult result = run_program(words);
+  EXPECT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(result.err, "");
+  return result.json();
+}
+
+TEST(Info, counts_what_the_checkpoint_holds) {
+  // 2 layers, hidden 64, heads 4 / 2 of 16, intermediate 164, vocabulary 295, biases everywhere.
+  const std::uint64_t layer = 64 * 64 + 2 * 32 * 64 + 64 * 64 + 3 * 164 * 64 +  // matrices
+                              64 + 32 + 32 + 64 + 164 + 164 + 64 +              // biases
+                              2 * 64;                                           // norms
+  const std::uint64_t parameters = 2 * layer + 2 * 295 * 64 + 64;
+  const auto json = info({shared_path("reference/llama/llama/checkpoint")});
+  EXPECT_EQ(json.at("architecture"), "llama");
+  EXPECT_EQ(json.at("plugin"), "arch-llama");
+  EXPECT_EQ(json.at("parameters"), parameters);
+  EXPECT_EQ(json.at("bytes"), 4 * parameters);
+  EXPECT_DOUBLE_EQ(json.at("bpw").get<double>(), 32);
+  EXPECT_EQ(json.at("layers").size(), 2U * 7U + 2U);
+  const auto& first = json.at("layers").at(0);
+  for (const char* key :
+       {"name", "role", "block", "shape", "bits", "group_size", "bytes", "parameters"}) {
+    EXPECT_TRUE(first.contains(key)) << key;
+  }
+}
+
+TEST(Info, tells_each_layers_bits_and_the_true_bits_of_a_mixed_model) {
+  const std::string folder = shared_path("reference/convert/llama_a/converted");
+  const auto config = read_json_file(folder + "/config.json");
+  const auto json = info({folder});
+  std::uint64_t bytes = 0;
+  for (const auto& layer : json.at("layers")) {
+    bytes += layer.at("bytes").get<std::uint64_t>();
+    const std::string name = layer.at("name");
+    const auto& table = config.at("quantization");
+    const auto& expected = table.contains(name) ? table.at(name) : table;
+    EXPECT_EQ(layer.at("bits"), expected.at("bits")) << name;
+    EXPECT_EQ(layer.at("group_size"), expected.at("group_size")) << name;
+  }
+  EXPECT_GE(json.at("bytes").get<std::uint64_t>(), bytes);
+  EXPECT_DOUBLE_EQ(json.at("bpw").get<double>(),
+                   8 * json.at("bytes").get<double>() / json.at("parameters").get<double>());
+}
+
+TEST(Info, a_bare_config_predicts_the_sizes_of_the_checkpoint) {
+  for (const char* path :
+       {"reference/convert/llama_a/converted", "reference/convert/llama_a/checkpoint",
+        "reference/llama/qwen3/checkpoint"}) {
+    const auto whole = info({shared_path(path)});
+    const auto bare = info({shared_path(path) + "/config.json"});
+    EXPECT_TRUE(whole.at("has_weights"));
+    EXPECT_FALSE(bare.at("has_weights"));
+    EXPECT_EQ(bare.at("parameters"), whole.at("parameters")) << path;
+    EXPECT_EQ(bare.at("layers").size(), whole.at("layers").size()) << path;
+    for (std::size_t i = 0; i < whole.at("layers").size(); ++i) {
+      EXPECT_EQ(bare.at("layers").at(i), whole.at("layers").at(i)) << path;
+    }
+  }
+}
+
+TEST(Info, memory_grows_with_the_context_by_whole_pages) {
+  const std::string folder = shared_path("reference/llama/llama/checkpoint");
+  // float32 keys and values of 2 heads of 16 in 2 layers.
+  const std::uint64_t token = std::uint64_t{4} * 2 * 2 * 16 * 2;
+  const auto small = info({folder, "--context", "64"});
+  EXPECT_EQ(small.at("kv").at("bytes_per_token"), token);
+  EXPECT_EQ(small.at("memory").at("kv_bytes"), 64 * token);
+  EXPECT_EQ(info({folder, "--context", "65"}).at("memory").at("kv_bytes"), 128 * token);
+  EXPECT_EQ(info({folder}).at("memory").at("context"), 512);
+  EXPECT_EQ(info({folder, "--kv", "f16"}).at("kv").at("bytes_per_token"), token / 2);
+}
+
+TEST(Info, a_target_predicts_the_bytes_of_all_matrices_at_that_width) {
+  const auto json = info({shared_path("reference/llama/llama/checkpoint"), "--target-bpw", "5"});
+  std::uint64_t matrices = 0;
+  for (const auto& layer : json.at("layers"))
+    matrices += layer.at("parameters").get<std::uint64_t>();
+  const std::uint64_t others = json.at("bytes").get<std::uint64_t>() - 4 * matrices;
+  EXPECT_EQ(json.at("target").at("bytes"), matrices * 5 / 8 + others);
+}
+
+TEST(Info, the_machine_needs_no_model) {
+  const auto cpu = info({"--cpu"}).at("cpu");
+  EXPECT_GE(cpu.at("cpus").get<int>(), 1);
+  EXPECT_THAT(cpu.at("available_kernels"), testing::Contains("generic"));
+  const ProgramResult forced =
+      run_program({"info", "--cpu", "--json"}, {.environment = {{"QUIVER_ISA", "generic"}}});
+  EXPECT_EQ(forced.json().at("cpu").at("kernels"), "generic");
+  EXPECT_THAT(forced.json().at("cpu").at("choice").get<std::string>(), HasSubstr("QUIVER_ISA"));
+  EXPECT_EQ(run_program({"info", "--cpu"}, {.environment = {{"QUIVER_ISA", "z80"}}}).status, 2);
+}
+
+TEST(Info, for_people_is_a_table) {
+  const ProgramResult result =
+      run_program({"info", shared_path("reference/llama/llama/checkpoint")});
+  EXPECT_EQ(result.status, 0);
+  EXPECT_THAT(result.out, HasSubstr("parameters    "));
+  EXPECT_THAT(result.out, HasSubstr("model.layers.1.mlp.down_proj"));
+}
+
+TEST(Info, finds_models_of_the_hub_cache) {
+  const TemporaryFolder hub;
+  const auto repository = hub.path() / "hub" / "models--owner--name";
+  std::filesystem::create_directories(repository / "refs");
+  std::filesystem::create_directories(repository / "snapshots" / "0123abc");
+  std::ofstream(repository / "refs" / "main") << "0123abc\n";
+  std::filesystem::copy(shared_path("reference/llama/llama/checkpoint/config.json"),
+                        repository / "snapshots" / "0123abc" / "config.json");
+  const ProgramInput by_home{.environment = {{"HF_HOME", hub.path().string()}}};
+  EXPECT_EQ(run_program({"info", "owner/name"}, by_home).status, 0);
+  const ProgramInput by_cache{.environment = {{"HF_HUB_CACHE", (hub.path() / "hub").string()}}};
+  EXPECT_EQ(run_program({"info", "owner/name"}, by_cache).status, 0);
+  const ProgramResult missing = run_program({"info", "owner/other"}, by_cache);
+  EXPECT_EQ(missing.status, 3);
+  EXPECT_THAT(missing.err, HasSubstr("owner/other"));
+  std::ofstream(repository / "refs" / "main") << "../../../elsewhere";
+  EXPECT_EQ(run_program({"info", "owner/name"}, by_cache).status, 3);
+}
+
+}  // namespace
+}  // namespace quiver::test
