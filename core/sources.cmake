@@ -1,6 +1,55 @@
+# The larger rooms of the library, file by file.
 target_sources(quiver_core PRIVATE
+  plugin/c_function.cpp
+  plugin/c_sampler.cpp
+  plugin/c_sampler_manifest.cpp
+  plugin/call_plugin.cpp
+  plugin/check.cpp
+  plugin/check_architecture.cpp
+  plugin/check_canvas.cpp
+  plugin/check_general.cpp
+  plugin/check_kv.cpp
+  plugin/check_kv_page.cpp
+  plugin/check_model.cpp
+  plugin/check_plan.cpp
+  plugin/check_process.cpp
+  plugin/check_quant.cpp
+  plugin/check_sampler.cpp
+  plugin/check_scene.cpp
+  plugin/check_support.cpp
+  plugin/child_process.cpp
+  plugin/elf_descriptor.cpp
+  plugin/elf_exports.cpp
+  plugin/elf_file.cpp
+  plugin/file_trust.cpp
+  plugin/guarded_buffer.cpp
+  plugin/host_build.cpp
+  plugin/lock_file.cpp
+  plugin/lock_plugins.cpp
+  plugin/manifest_json.cpp
+  plugin/manifest_plugins.cpp
+  plugin/new_project.cpp
+  plugin/offers.cpp
+  plugin/options.cpp
+  plugin/plugin_descriptor.cpp
+  plugin/plugin_fault.cpp
+  plugin/plugin_file.cpp
+  plugin/plugin_library.cpp
+  plugin/plugin_scan.cpp
+  plugin/private_file.cpp
+  plugin/registry.cpp
+  plugin/rehearsal.cpp
+  plugin/rehearsal_child.cpp
+  plugin/search_path.cpp
+  plugin/sha256.cpp
+  plugin/shadowing.cpp
+  plugin/verdict_cache.cpp
   tensor/atomic_file.cpp
   tensor/file_error.cpp
+  tensor/gguf.cpp
+  tensor/gguf_affine.cpp
+  tensor/gguf_metadata.cpp
+  tensor/gguf_types.cpp
   tensor/half.cpp
   tensor/mapped_file.cpp
   tensor/printable.cpp
@@ -9,4 +58,18 @@ target_sources(quiver_core PRIVATE
   tensor/safetensors_index.cpp
   tensor/safetensors_set.cpp
   tensor/safetensors_writer.cpp
-  tensor/tensor_view.cpp)
+  tensor/tensor_view.cpp
+  model/checkpoint.cpp
+  model/gguf_config.cpp
+  model/gguf_rows.cpp
+  model/gguf_tensors.cpp
+  model/gguf_tokenizer.cpp
+  model/gguf_vocabulary.cpp
+  model/import_gguf.cpp
+  model/json_file.cpp
+  model/loaded_model.cpp
+  model/model_config.cpp
+  model/staging_folder.cpp
+  model/stored_matrix.cpp
+  model/tensor_rules.cpp
+  model/weight_store.cpp)

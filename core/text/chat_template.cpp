@@ -61,7 +61,7 @@ std::string source_of_json(const fs::path& path) {
 
 struct ChatTemplate::Compiled {
   struct Free {
-    void operator()(qt_template* handle) const noexcept { qt_template_free(handle); }
+    void operator()(qt_template* source) const noexcept { qt_template_free(source); }
   };
   std::unique_ptr<qt_template, Free> handle;
   std::string where;

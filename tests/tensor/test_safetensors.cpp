@@ -108,11 +108,22 @@ TEST(Safetensors, refuses_element_types_it_cannot_read_by_name) {
 
 TEST(Safetensors, refuses_a_header_length_that_lies) {
   for (const std::uint64_t length :
-       {std::uint64_t{0}, std::uint64_t{1000}, std::uint64_t{1} << 20, std::uint64_t{100} << 20 | 1,
-        std::uint64_t{1} << 63, UINT64_MAX, UINT64_MAX - 7}) {
+       {std::uint64_t{43}, std::uint64_t{1000}, std::uint64_t{1} << 20,
+        std::uint64_t{100} << 20 | 1, std::uint64_t{1} << 63, UINT64_MAX, UINT64_MAX - 7}) {
     const Bytes bytes = safetensors_image("{}", 40, length);
-    expect_refused([&] { SafetensorsFile::from_bytes(bytes, "image"); }, "the header");
+    expect_refused([&] { SafetensorsFile::from_bytes(bytes, "image"); },
+                   "the header claims " + std::to_string(length) + " bytes");
   }
+  const Bytes bytes = safetensors_image("{}", 40, 0);
+  expect_refused([&] { SafetensorsFile::from_bytes(bytes, "image"); }, "does not begin with '{'");
+}
+
+TEST(Safetensors, refuses_a_header_over_100_mebibytes_without_reading_it) {
+  const TemporaryFolder folder;
+  const std::uint64_t length = (std::uint64_t{100} << 20) + 1;
+  const auto path = folder.write("a", safetensors_image("{}", 0, length));
+  std::filesystem::resize_file(path, 2 * length);  // Sparse: it takes no room on the disk.
+  expect_refused([&] { SafetensorsFile::open(path); }, "more than 104857600");
 }
 
 TEST(Safetensors, refuses_files_too_short_for_a_header) {

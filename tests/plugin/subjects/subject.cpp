@@ -37,6 +37,14 @@
 #define WANTS_OPTION 19
 #define EATS_SHARED_MEMORY 20
 #define INSISTS_LATER 21
+#define UNDEFINED_SYMBOL 22
+#define NO_ENTRY 23
+#define OTHER_DESCRIPTOR 24
+#define SMALL_ENTRY 25
+#define DEINIT_CRASHES 26
+#ifndef SUBJECT_FAULT
+#define SUBJECT_FAULT GOOD
+#endif
 
 #if SUBJECT_FAULT == EATS_SHARED_MEMORY
 #include <sys/mman.h>
@@ -155,18 +163,23 @@ int init(const quiver_host* host) {
 
 }  // namespace
 
-#ifndef SUBJECT_SUMMARY
-#define SUBJECT_SUMMARY "A subject of tests"
-#endif
+QUIVER_DESCRIPTOR(subject_descriptor, SUBJECT_NAME, "1.0.0", "Apache-2.0", "A subject of tests",
+                  QUIVER_OFFER_SAMPLER(SUBJECT_OFFER, "Multiplies logits"));
 
-#if SUBJECT_FAULT == NO_ENTRY
-QUIVER_DESCRIPTOR(subject_descriptor, SUBJECT_NAME, "1.0.0", "Apache-2.0", SUBJECT_SUMMARY,
-                  QUIVER_OFFER_SAMPLER(SUBJECT_OFFER, "Multiplies logits"));
+#if SUBJECT_FAULT != NO_ENTRY
+#if SUBJECT_FAULT == OTHER_DESCRIPTOR
+const quiver_descriptor other_descriptor = {QUIVER_DESCRIPTOR_MAGIC, sizeof(quiver_descriptor), 1, 0,
+                                            "another", 0, "another", "1", "MIT", "", {}};
+#define DESCRIPTOR other_descriptor
 #else
-QUIVER_DESCRIPTOR(subject_descriptor, SUBJECT_NAME, "1.0.0", "Apache-2.0", SUBJECT_SUMMARY,
-                  QUIVER_OFFER_SAMPLER(SUBJECT_OFFER, "Multiplies logits"));
+#define DESCRIPTOR subject_descriptor
+#endif
 extern "C" QUIVER_EXPORT const quiver_plugin_entry quiver_plugin;
 const quiver_plugin_entry quiver_plugin = {
-    sizeof(quiver_plugin_entry), &subject_descriptor, &init, [] { --inits; },
+    SUBJECT_FAULT == SMALL_ENTRY ? 8 : sizeof(quiver_plugin_entry), &DESCRIPTOR, &init,
+    [] {
+      --inits;
+      if (SUBJECT_FAULT == DEINIT_CRASHES) std::raise(SIGSEGV);
+    },
     [](const char* id) -> const void* { return id != nullptr ? get(id) : nullptr; }};
 #endif

@@ -12,7 +12,7 @@ use std::cell::Cell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::failure::Failure;
 use crate::ffi::panic_message;
@@ -46,7 +46,7 @@ struct Budget {
     stack_floor: usize,
     used: Cell<isize>,
     cancelled: Arc<AtomicBool>,
-    trap: Arc<dyn Fn() + Send + Sync>,
+    shared: Shared,
 }
 
 thread_local! {
@@ -91,7 +91,7 @@ fn charge(bytes: isize) {
     budget.used.set(used);
     if bytes > 0 && (over_limit(budget, used, bytes as usize) || here() < budget.stack_floor) {
         BUDGET.with(|cell| cell.set(std::ptr::null()));
-        (budget.trap)();
+        report(&budget.shared, Progress::OutOfMemory);
         loop {
             std::thread::park();
         }
@@ -110,11 +110,14 @@ fn over_limit(budget: &Budget, used: isize, size: usize) -> bool {
     over && (size >= SMALL_BYTES || used > budget.limit.saturating_mul(2))
 }
 
-enum Progress<T> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
     Running,
     OutOfMemory,
-    Finished(Result<T, Failure>),
+    Finished,
 }
+
+type Shared = Arc<(Mutex<Progress>, Condvar)>;
 
 /// Runs `job` on a thread of its own. `what` names the work in messages.
 pub fn run<T: Send + 'static>(
@@ -127,7 +130,7 @@ pub fn run<T: Send + 'static>(
             "{what} is refused: {MAX_ABANDONED} jobs exceeded their limits before; restart the program"
         )));
     }
-    let shared = Arc::new((Mutex::new(Progress::Running), Condvar::new()));
+    let shared: Shared = Arc::new((Mutex::new(Progress::Running), Condvar::new()));
     let cancelled = Arc::new(AtomicBool::new(false));
     let worker = {
         let shared = shared.clone();
@@ -140,18 +143,19 @@ pub fn run<T: Send + 'static>(
                 Failure::resources(format!("{what}: cannot start a thread: {error}"))
             })?
     };
-    let progress = wait(&shared, limits.time);
-    if let Some(Progress::Finished(result)) = progress {
-        let _ = worker.join();
-        return result;
-    }
-    ABANDONED.fetch_add(1, Ordering::Relaxed);
-    match progress {
-        Some(Progress::OutOfMemory) => Err(Failure::limit(format!(
-            "{what} needs more than {} MiB of memory or recurses without end",
-            limits.memory_bytes >> 20
-        ))),
-        _ => {
+    match wait(&shared, limits.time) {
+        Progress::Finished => worker
+            .join()
+            .unwrap_or_else(|panic| Err(Failure::internal(panic_message(&*panic)))),
+        Progress::OutOfMemory => {
+            ABANDONED.fetch_add(1, Ordering::Relaxed);
+            Err(Failure::limit(format!(
+                "{what} needs more than {} MiB of memory or recurses without end",
+                limits.memory_bytes >> 20
+            )))
+        }
+        Progress::Running => {
+            ABANDONED.fetch_add(1, Ordering::Relaxed);
             cancelled.store(true, Ordering::Relaxed);
             Err(Failure::limit(format!(
                 "{what} takes longer than {} s",
@@ -161,59 +165,44 @@ pub fn run<T: Send + 'static>(
     }
 }
 
-type Shared<T> = Arc<(Mutex<Progress<T>>, Condvar)>;
-
-fn work<T: Send + 'static>(
+fn work<T>(
     limits: Limits,
     job: impl FnOnce() -> Result<T, Failure>,
-    shared: Shared<T>,
+    shared: Shared,
     cancelled: Arc<AtomicBool>,
-) {
-    let trap = {
-        let shared = shared.clone();
-        move || {
-            set(&shared, Progress::OutOfMemory);
-        }
-    };
+) -> Result<T, Failure> {
     let budget = Budget {
         limit: isize::try_from(limits.memory_bytes).unwrap_or(isize::MAX),
         stack_floor: here().saturating_sub(limits.stack_bytes() / 2),
         used: Cell::new(0),
         cancelled,
-        trap: Arc::new(trap),
+        shared,
     };
     BUDGET.with(|cell| cell.set(&budget));
     let result = catch_unwind(AssertUnwindSafe(job))
         .unwrap_or_else(|panic| Err(Failure::bad_input(panic_message(&*panic))));
     BUDGET.with(|cell| cell.set(std::ptr::null()));
-    set(&shared, Progress::Finished(result));
+    report(&budget.shared, Progress::Finished);
+    result
 }
 
-fn set<T>(shared: &Shared<T>, progress: Progress<T>) {
-    let mut slot = shared
+fn report(shared: &Shared, progress: Progress) {
+    *shared
         .0
         .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    *slot = progress;
-    drop(slot);
+        .unwrap_or_else(|poisoned| poisoned.into_inner()) = progress;
     shared.1.notify_all();
 }
 
-/// What the job came to, or None when the time is up.
-fn wait<T>(shared: &Shared<T>, time: Duration) -> Option<Progress<T>> {
-    let deadline = Instant::now() + time;
-    let mut slot = shared
+/// What the job came to; Running when the time is up.
+fn wait(shared: &Shared, time: Duration) -> Progress {
+    let slot = shared
         .0
         .lock()
         .unwrap_or_else(|poisoned| poisoned.into_inner());
-    loop {
-        if !matches!(*slot, Progress::Running) {
-            return Some(std::mem::replace(&mut *slot, Progress::Running));
-        }
-        let left = deadline.checked_duration_since(Instant::now())?;
-        slot = match shared.1.wait_timeout(slot, left) {
-            Ok((slot, _)) => slot,
-            Err(poisoned) => poisoned.into_inner().0,
-        };
+    let is_running = |progress: &mut Progress| *progress == Progress::Running;
+    match shared.1.wait_timeout_while(slot, time, is_running) {
+        Ok((slot, _)) => *slot,
+        Err(poisoned) => *poisoned.into_inner().0,
     }
 }
