@@ -85,7 +85,7 @@ run_suite() {
 
 stage_release() {
   build_preset release || return 0
-  run_suite build/release -LE '^slow$'
+  run_suite build/release -LE '^(slow|test_smollm2)$'
 }
 
 stage_slow() {
@@ -96,7 +96,7 @@ stage_slow() {
 stage_asan() {
   build_preset asan -DQUIVER_BENCH=OFF || return 0
   UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
-    run_suite build/asan -LE '^slow$'
+    run_suite build/asan -LE '^(slow|test_smollm2)$'
 }
 
 # Only what runs in several threads; a slower build of everything else would find nothing.
@@ -157,4 +157,8 @@ stage_quickstart() {
   count quickstart ./quickstart --no-install
   count quickstart-offline ./quickstart --no-install --offline
   count quickstart-answer grep -q 'Paris' build/logs/quickstart-offline.log
+  # The same model against what the reference implementation recorded of it.
+  build_preset release || return 0
+  QUIVER_SMOLLM2_GGUF=${XDG_CACHE_HOME:-$HOME/.cache}/quiver/quickstart/SmolLM2-135M-Instruct.Q4_1.gguf \
+    run_suite build/release -L '^test_smollm2$'
 }

@@ -11,7 +11,9 @@ namespace {
 constexpr std::align_val_t kAlignment{64};
 }
 
-Page::~Page() { pool_.release(bytes_, size_); }
+Page::~Page() {
+  pool_.release(bytes_, size_);
+}
 
 PagePool::~PagePool() {
   for (auto& [size, blocks] : free_) {

@@ -8,7 +8,9 @@
 namespace quiver {
 namespace {
 
-std::size_t at(std::int32_t id) { return static_cast<std::size_t>(id); }
+std::size_t at(std::int32_t id) {
+  return static_cast<std::size_t>(id);
+}
 
 std::size_t pages_for(int tokens) {
   return static_cast<std::size_t>((tokens + KvStrategy::kTokens - 1) / KvStrategy::kTokens);
@@ -43,7 +45,8 @@ void Sequence::begin(int rows) {
 }
 
 void Sequence::accept(int rows) {
-  if (rows < 0 || rows > pending_) throw Error(ErrorCode::internal, "accepted more rows than were fed");
+  if (rows < 0 || rows > pending_)
+    throw Error(ErrorCode::internal, "accepted more rows than were fed");
   for (std::size_t conv = 0; conv < windows_.size(); ++conv) {
     auto& recording = recordings_[conv];
     if (recording.empty()) continue;
@@ -90,7 +93,9 @@ const std::byte* Sequence::page(KvCache layer, int index) const {
   return tables_[at(layer.id)][at(index)]->bytes();
 }
 
-std::span<const float> Sequence::window(CausalConv conv) const { return windows_[at(conv.id)]; }
+std::span<const float> Sequence::window(CausalConv conv) const {
+  return windows_[at(conv.id)];
+}
 
 void Sequence::record(CausalConv conv, std::span<const float> inputs) {
   recordings_[at(conv.id)].assign(inputs.begin(), inputs.end());

@@ -20,7 +20,7 @@ struct CacheLayout {
     int window = 0;  ///< 0 = all tokens.
   };
   struct Window {
-    int rows = 0;      ///< Past inputs a convolution needs: kernel - 1.
+    int rows = 0;  ///< Past inputs a convolution needs: kernel - 1.
     int channels = 0;
   };
   std::vector<KvLayer> kv_layers;  ///< By KvCache::id.
@@ -55,8 +55,8 @@ class Sequence {
   /// Ends the pass: the first `rows` of the pending ones are settled, the others forgotten.
   void accept(int rows);
 
-  /// Forgets all tokens from `length` on. Only possible where no window state exists beyond it, i.e.
-  /// for layouts without windows or length 0; otherwise Error(internal).
+  /// Forgets all tokens from `length` on. Only possible where no window state exists beyond it,
+  /// i.e. for layouts without windows or length 0; otherwise Error(internal).
   void truncate(int length);
 
   /// Page `index` of a layer for writing; copies it first if it is shared.
@@ -65,8 +65,8 @@ class Sequence {
   /// Page `index` of a layer for reading.
   const std::byte* page(KvCache layer, int index) const;
 
-  /// Past inputs of a convolution before this pass, oldest first: [rows, channels], zeros before the
-  /// start of the sequence.
+  /// Past inputs of a convolution before this pass, oldest first: [rows, channels], zeros before
+  /// the start of the sequence.
   std::span<const float> window(CausalConv conv) const;
 
   /// Records this pass's inputs [pending, channels] of a convolution, so that accept() can move its

@@ -38,9 +38,10 @@ Batch Engine::make_batch(std::span<const Feed> feeds) const {
     for (std::size_t i = 0; i < feed.tokens.size(); ++i) {
       const std::int32_t id = feed.tokens[i];
       if (id < 0 || id >= info_.vocabulary) {
-        throw Error(ErrorCode::bad_input,
-                    fmt::format("token id {} is outside the vocabulary of {}", id, info_.vocabulary),
-                    "input tokens", "use the tokenizer that belongs to the model");
+        throw Error(
+            ErrorCode::bad_input,
+            fmt::format("token id {} is outside the vocabulary of {}", id, info_.vocabulary),
+            "input tokens", "use the tokenizer that belongs to the model");
       }
       const int position = start + static_cast<int>(i) + feed.sequence->position_offset();
       batch.tokens.push_back(id);
@@ -52,7 +53,8 @@ Batch Engine::make_batch(std::span<const Feed> feeds) const {
 
 Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observer) {
   const Batch batch = make_batch(feeds);
-  if (batch.rows() == 0) throw Error(ErrorCode::usage, "there are no tokens to run", "input tokens");
+  if (batch.rows() == 0)
+    throw Error(ErrorCode::usage, "there are no tokens to run", "input tokens");
   std::size_t begun = 0;
   try {
     for (; begun < feeds.size(); ++begun) {

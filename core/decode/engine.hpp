@@ -42,22 +42,24 @@ struct Logits {
 using TensorObserver =
     std::function<void(std::string_view name, int rows, int width, std::span<const float> values)>;
 
-/// A text model with a KV strategy and threads. [one-call-at-a-time]; sequences belong to one engine.
+/// A text model with a KV strategy and threads. [one-call-at-a-time]; sequences belong to one
+/// engine.
 class Engine {
  public:
   /// Prompts are fed in chunks of this many tokens, at multiples of it counted from position 0, so
   /// that what a prompt leaves behind does not depend on how it arrived.
   static constexpr int kPromptGrid = 256;
 
-  /// `threads` outlives the engine. `cache_limit_bytes` bounds the pages of all sequences; 0 = none.
+  /// `threads` outlives the engine. `cache_limit_bytes` bounds the pages of all sequences; 0 =
+  /// none.
   Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const KvStrategy> kv,
          ThreadPool& threads, std::size_t cache_limit_bytes = 0);
 
   Sequence new_sequence() { return Sequence(pool_, layout_); }
 
   /// One pass over all feeds; each sequence has its rows pending afterwards, to be settled with
-  /// Sequence::accept. Throws Error(bad_input) for an id outside the vocabulary and Error(resources)
-  /// where memory for the cache is short; the sequences are then as they were.
+  /// Sequence::accept. Throws Error(bad_input) for an id outside the vocabulary and
+  /// Error(resources) where memory for the cache is short; the sequences are then as they were.
   Logits forward(std::span<const Feed> feeds, const TensorObserver& observer = {});
 
   /// Feeds and settles tokens in chunks of the prompt grid; the logits are those of the last token

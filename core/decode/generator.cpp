@@ -44,7 +44,9 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
                     const SamplerChain& samplers, const GenerationOptions& options) {
   check_prompt(engine, sequence, prompt.size());
   const auto start = Clock::now();
-  const auto is_interrupted = [&] { return options.interrupt != nullptr && options.interrupt->load(); };
+  const auto is_interrupted = [&] {
+    return options.interrupt != nullptr && options.interrupt->load();
+  };
   const auto go_on = [&](std::size_t done) {
     return !is_interrupted() && (!options.on_prompt || options.on_prompt(done));
   };

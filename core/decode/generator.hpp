@@ -40,7 +40,7 @@ struct GenerationOptions {
   /// Called with each new token; returning false ends the text there (stop strings).
   std::function<bool(std::int32_t token)> on_token;
   std::function<bool(std::size_t done)> on_prompt;  ///< See Engine::feed_prompt.
-  const std::atomic<bool>* interrupt = nullptr;      ///< Set from outside to end early.
+  const std::atomic<bool>* interrupt = nullptr;     ///< Set from outside to end early.
 };
 
 struct Generation {
@@ -53,8 +53,8 @@ struct Generation {
 
 /// Feeds `prompt` into an empty or earlier `sequence` and generates behind it. On return the
 /// sequence holds everything but the last token. Ends with FinishReason::length where max_tokens or
-/// the context length is reached. Throws Error(usage) for an empty prompt and Error(bad_input) where
-/// the prompt alone exceeds the context.
+/// the context length is reached. Throws Error(usage) for an empty prompt and Error(bad_input)
+/// where the prompt alone exceeds the context.
 Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int32_t> prompt,
                     const SamplerChain& samplers, const GenerationOptions& options);
 

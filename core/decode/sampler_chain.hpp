@@ -26,10 +26,10 @@ class SamplerChain {
   /// State of a new sequence.
   SamplerState start(std::uint64_t seed) const;
 
-  /// The next token after `history`, of which the first `prompt_length` are the prompt. `logits` has
-  /// one value a token and is used up. `vocabulary` may be nullptr. Throws Error(bad_input) where a
-  /// logit is not a number or no token is left, and Error(plugin) where a sampler breaks its
-  /// contract.
+  /// The next token after `history`, of which the first `prompt_length` are the prompt. `logits`
+  /// has one value a token and is used up. `vocabulary` may be nullptr. Throws Error(bad_input)
+  /// where a logit is not a number or no token is left, and Error(plugin) where a sampler breaks
+  /// its contract.
   std::int32_t next(std::span<float> logits, std::span<const std::int32_t> history,
                     std::size_t prompt_length, const Vocabulary* vocabulary,
                     SamplerState& state) const;

@@ -23,12 +23,14 @@ Perplexity perplexity(Engine& engine, std::span<const std::int32_t> tokens,
   const auto model_context = static_cast<std::size_t>(engine.info().context_length);
   std::size_t context = options.context != 0 ? options.context : model_context;
   context = context == 0 ? tokens.size() : std::min(context, tokens.size());
-  if (context < 2) throw Error(ErrorCode::usage, "a window needs two tokens", "--context", "raise it");
+  if (context < 2)
+    throw Error(ErrorCode::usage, "a window needs two tokens", "--context", "raise it");
   const std::size_t stride = options.stride == 0 ? context : std::min(options.stride, context);
   Perplexity result;
   double total = 0;
   std::size_t scored = 1;  // tokens below this index have been scored (the first never is)
-  for (std::size_t begin = 0; begin + 1 < tokens.size() && scored < tokens.size(); begin += stride) {
+  for (std::size_t begin = 0; begin + 1 < tokens.size() && scored < tokens.size();
+       begin += stride) {
     const std::size_t end = std::min(begin + context, tokens.size());
     Sequence sequence = engine.new_sequence();
     // Chunk by chunk, so that the logits of a long window never lie in memory all at once.

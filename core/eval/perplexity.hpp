@@ -22,8 +22,8 @@ struct PerplexityOptions {
   std::function<bool(std::size_t done, std::size_t total)> progress;  ///< false interrupts.
 };
 
-/// Scores every token after the first of each window once: with overlapping windows a token is scored
-/// in the first window that reaches it, with as many tokens before it as that window has.
+/// Scores every token after the first of each window once: with overlapping windows a token is
+/// scored in the first window that reaches it, with as many tokens before it as that window has.
 /// perplexity = exp(mean nll). Throws Error(bad_input) for fewer than two tokens.
 Perplexity perplexity(Engine& engine, std::span<const std::int32_t> tokens,
                       const PerplexityOptions& options);

@@ -20,8 +20,8 @@ struct CpuFeatures {
   bool has_avx512 = false;
 };
 
-/// cpuid says what the processor has; xgetbv says which registers the system saves on a task switch.
-/// Both must agree before wide registers are safe to use.
+/// cpuid says what the processor has; xgetbv says which registers the system saves on a task
+/// switch. Both must agree before wide registers are safe to use.
 CpuFeatures cpu_features() {
   unsigned eax = 0;
   unsigned ebx = 0;
@@ -89,7 +89,8 @@ const KernelTable& kernels() {
 std::string kernel_choice() {
   const bool is_forced = std::getenv("QUIVER_ISA") != nullptr;
   return fmt::format("{} ({}; this machine can run {})", kernels().name,
-                     is_forced ? "forced by QUIVER_ISA" : "the widest available", names_of_available());
+                     is_forced ? "forced by QUIVER_ISA" : "the widest available",
+                     names_of_available());
 }
 
 }  // namespace quiver

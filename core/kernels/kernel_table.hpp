@@ -24,9 +24,9 @@ struct KernelTable {
   void (*bf16_to_f32)(const void* in, std::size_t count, float* out);
   void (*f16_to_f32)(const void* in, std::size_t count, float* out);
 
-  /// One row of 4-bit (or 8-bit) affine codes: out[i] = scales[g] * code[i] + biases[g], product and
-  /// sum each rounded, g = i / group_size. group_size is a multiple of 32. `codes` may be unaligned.
-  /// [any-thread]
+  /// One row of 4-bit (or 8-bit) affine codes: out[i] = scales[g] * code[i] + biases[g], product
+  /// and sum each rounded, g = i / group_size. group_size is a multiple of 32. `codes` may be
+  /// unaligned. [any-thread]
   void (*decode_affine4)(const void* codes, const float* scales, const float* biases, int columns,
                          int group_size, float* out);
   void (*decode_affine8)(const void* codes, const float* scales, const float* biases, int columns,

@@ -23,7 +23,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& origin) {
   try {
     nlohmann::json json = nlohmann::json::parse(text, limit_depth);
     if (is_too_deep) {
-      throw Error(ErrorCode::bad_input, "the JSON is nested too deeply", origin, "correct the file");
+      throw Error(ErrorCode::bad_input, "the JSON is nested too deeply", origin,
+                  "correct the file");
     }
     return json;
   } catch (const nlohmann::json::exception& error) {

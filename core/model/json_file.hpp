@@ -17,6 +17,7 @@ nlohmann::json parse_json(std::string_view text, const std::string& origin);
 std::string read_small_file(const std::filesystem::path& path, std::size_t size_limit);
 
 /// Both in one step.
-nlohmann::json read_json_file(const std::filesystem::path& path, std::size_t size_limit = 16U << 20U);
+nlohmann::json read_json_file(const std::filesystem::path& path,
+                              std::size_t size_limit = 16U << 20U);
 
 }  // namespace quiver

@@ -66,7 +66,9 @@ const nlohmann::json* ModelConfig::find(std::string_view path) const {
   return value->is_null() ? nullptr : value;
 }
 
-bool ModelConfig::has(std::string_view path) const { return find(path) != nullptr; }
+bool ModelConfig::has(std::string_view path) const {
+  return find(path) != nullptr;
+}
 
 bool ModelConfig::read_number(std::string_view path, double& value) const {
   const nlohmann::json* found = find(path);

@@ -2,8 +2,8 @@
 #pragma once
 
 #include <filesystem>
-#include <nlohmann/json_fwd.hpp>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <quiver/config.hpp>
 #include <string>
 #include <string_view>
@@ -14,8 +14,8 @@ namespace quiver {
 /// config.json of a model folder, or a bare config file. Immutable. [any-thread]
 class ModelConfig : public Config {
  public:
-  /// Reads `path`, a folder that holds config.json or the file itself. Throws Error(bad_input) for a
-  /// file that is missing, above 16 MiB, not JSON, or not an object.
+  /// Reads `path`, a folder that holds config.json or the file itself. Throws Error(bad_input) for
+  /// a file that is missing, above 16 MiB, not JSON, or not an object.
   static ModelConfig load(const std::filesystem::path& path);
 
   /// From a text; `origin` names it in errors.
@@ -30,7 +30,8 @@ class ModelConfig : public Config {
   bool read_text(std::string_view path, std::string_view& value) const override;
   int count(std::string_view path) const override;
 
-  /// `model_type`; of text_config where the top level has none. Throws Error(bad_input) where absent.
+  /// `model_type`; of text_config where the top level has none. Throws Error(bad_input) where
+  /// absent.
   std::string model_type() const;
 
   const nlohmann::json& json() const noexcept { return *json_; }
@@ -46,6 +47,7 @@ class ModelConfig : public Config {
 /// Ids that end a text: `eos_token_id` (a number or a list) of generation_config.json where the
 /// folder has one, else of config.json. Empty where neither says. Throws Error(bad_input) for other
 /// types or ids outside [0, 2^31).
-std::vector<std::int32_t> end_token_ids(const std::filesystem::path& folder, const ModelConfig& config);
+std::vector<std::int32_t> end_token_ids(const std::filesystem::path& folder,
+                                        const ModelConfig& config);
 
 }  // namespace quiver

@@ -17,11 +17,11 @@ void decode_affine(const StoredMatrix& matrix, std::int64_t first, std::int64_t 
   const std::size_t row_bytes = columns * static_cast<std::size_t>(matrix.format.bits) / 8;
   const std::size_t group_bytes = groups * size_bytes(matrix.dtype);
   std::vector<float> parameters(2 * groups);
-  const auto decode =
-      matrix.format.bits == 4 ? kernels().decode_affine4 : kernels().decode_affine8;
+  const auto decode = matrix.format.bits == 4 ? kernels().decode_affine4 : kernels().decode_affine8;
   for (std::int64_t row = first; row < first + count; ++row) {
     const auto r = static_cast<std::size_t>(row);
-    decode_floats(matrix.dtype, matrix.parts[1].data() + r * group_bytes, groups, parameters.data());
+    decode_floats(matrix.dtype, matrix.parts[1].data() + r * group_bytes, groups,
+                  parameters.data());
     decode_floats(matrix.dtype, matrix.parts[2].data() + r * group_bytes, groups,
                   parameters.data() + groups);
     decode(matrix.parts[0].data() + r * row_bytes, parameters.data(), parameters.data() + groups,
@@ -47,8 +47,8 @@ void StoredMatrix::decode(std::int64_t first, std::int64_t count, std::span<floa
              (format.bits == 4 || format.bits == 8) && format.group_size % 32 == 0) {
     decode_affine(*this, first, count, out.data());
   } else {
-    const QuantizedMatrix matrix{rows, columns, format, dtype,
-                                 {parts.data(), static_cast<std::size_t>(part_count)}};
+    const QuantizedMatrix matrix{
+        rows, columns, format, dtype, {parts.data(), static_cast<std::size_t>(part_count)}};
     scheme->decode(matrix, first, count, out);
   }
 }

@@ -16,8 +16,9 @@ namespace quiver {
 struct StoredMatrix {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
-  DType dtype = DType::f32;  ///< Of the elements, or of a scheme's parameters (scales and the like).
-  std::span<const std::byte> dense;  ///< Empty where quantized or without bytes.
+  DType dtype =
+      DType::f32;  ///< Of the elements, or of a scheme's parameters (scales and the like).
+  std::span<const std::byte> dense;           ///< Empty where quantized or without bytes.
   std::shared_ptr<const QuantScheme> scheme;  ///< nullptr = dense.
   QuantFormat format{};
   std::array<std::span<const std::byte>, QuantScheme::kMaxParts> parts{};

@@ -16,8 +16,8 @@ struct AppliedRule {
   int heads = 0;     ///< For rename_deinterleave_heads.
 };
 
-/// The first of `rules` that matches `name` under `config`, applied; a plain rename to the same name
-/// where none does. Throws Error(bad_input) where a rule's parameter is missing. [any-thread]
+/// The first of `rules` that matches `name` under `config`, applied; a plain rename to the same
+/// name where none does. Throws Error(bad_input) where a rule's parameter is missing. [any-thread]
 AppliedRule apply_rules(std::span<const TensorRule> rules, std::string_view name,
                         const Config& config);
 

@@ -14,7 +14,9 @@ namespace {
 
 constexpr DType kFloatTypes[] = {DType::f32, DType::f16, DType::bf16};
 
-bool is_float(DType type) { return std::ranges::find(kFloatTypes, type) != std::end(kFloatTypes); }
+bool is_float(DType type) {
+  return std::ranges::find(kFloatTypes, type) != std::end(kFloatTypes);
+}
 
 Error wrong_shape(const std::string& name, std::span<const std::int64_t> found,
                   const std::string& wanted) {
@@ -99,8 +101,9 @@ std::vector<float> WeightStore::vector(const std::string& name, std::int64_t siz
 
 StoredMatrix WeightStore::matrix(const std::string& name, std::int64_t rows, std::int64_t columns) {
   if (rows <= 0 || columns <= 0) {
-    throw Error(ErrorCode::bad_input, fmt::format("config.json gives it {} x {} values", rows, columns),
-                name, "correct config.json");
+    throw Error(ErrorCode::bad_input,
+                fmt::format("config.json gives it {} x {} values", rows, columns), name,
+                "correct config.json");
   }
   StoredMatrix matrix;
   matrix.rows = rows;
@@ -137,12 +140,12 @@ StoredMatrix WeightStore::quantized(const std::string& name, std::int64_t rows,
       const bool is_entry = entry != nullptr && entry->contains("bits");
       if (is_entry && ((stated("bits") != 0 && stated("bits") != format.bits) ||
                        (stated("group_size") != 0 && stated("group_size") != format.group_size))) {
-        throw Error(ErrorCode::bad_input,
-                    fmt::format("config.json says {} bits in groups of {}, the tensors hold {} bits "
-                                "in groups of {}",
-                                stated("bits"), stated("group_size"), format.bits,
-                                format.group_size),
-                    name, "use the config.json that belongs to these weights");
+        throw Error(
+            ErrorCode::bad_input,
+            fmt::format("config.json says {} bits in groups of {}, the tensors hold {} bits "
+                        "in groups of {}",
+                        stated("bits"), stated("group_size"), format.bits, format.group_size),
+            name, "use the config.json that belongs to these weights");
       }
       for (int i = 0; i < matrix.part_count; ++i) {
         std::array<QuantPart, QuantScheme::kMaxParts> parts;
@@ -259,8 +262,9 @@ void WeightStore::finish() const {
   if (checkpoint_ == nullptr) return;
   for (const std::string& name : checkpoint_->names()) {
     if (taken_.contains(name)) continue;
-    throw Error(ErrorCode::bad_input, "the checkpoint holds a tensor that the architecture does not know",
-                name, "use the config.json that belongs to these weights, or a plugin that knows it");
+    throw Error(ErrorCode::bad_input,
+                "the checkpoint holds a tensor that the architecture does not know", name,
+                "use the config.json that belongs to these weights, or a plugin that knows it");
   }
 }
 

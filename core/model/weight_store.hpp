@@ -67,8 +67,8 @@ struct KvCachePart {
 };
 
 /// The host's Weights. Filled by one Architecture::create, then finished, then immutable and
-/// readable from any thread. Matrices stay where the checkpoint has them; small parts (norms, biases,
-/// convolutions) are copied as float32.
+/// readable from any thread. Matrices stay where the checkpoint has them; small parts (norms,
+/// biases, convolutions) are copied as float32.
 class WeightStore : public Weights {
  public:
   /// `checkpoint` may be nullptr: a bare config, whose parts have sizes and no values. The

@@ -7,12 +7,12 @@
 
 namespace quiver {
 namespace {
-constexpr std::size_t kAlignment = 16;              // floats: 64 bytes
-constexpr std::size_t kChunkFloats = 1U << 18U;     // 1 MiB
+constexpr std::size_t kAlignment = 16;           // floats: 64 bytes
+constexpr std::size_t kChunkFloats = 1U << 18U;  // 1 MiB
 }  // namespace
 
 void Arena::Free::operator()(float* memory) const noexcept {
-  ::operator delete(memory, std::align_val_t{64});
+  ::operator delete (memory, std::align_val_t{64});
 }
 
 float* Arena::allocate(std::size_t count) {
@@ -23,7 +23,7 @@ float* Arena::allocate(std::size_t count) {
   }
   if (chunk_ == chunks_.size()) {
     const std::size_t size = std::max(count, kChunkFloats);
-    void* memory = ::operator new(size * sizeof(float), std::align_val_t{64});
+    void* memory = ::operator new (size * sizeof(float), std::align_val_t{64});
     chunks_.push_back({std::unique_ptr<float, Free>(static_cast<float*>(memory)), size});
   }
   float* result = chunks_[chunk_].memory.get() + used_;

@@ -10,7 +10,9 @@ namespace {
 
 constexpr int kPage = KvStrategy::kTokens;
 
-KvShape shape_of(const KvCachePart& part) { return {part.kv_heads, part.head_dim}; }
+KvShape shape_of(const KvCachePart& part) {
+  return {part.kv_heads, part.head_dim};
+}
 
 }  // namespace
 
@@ -51,7 +53,8 @@ Tensor ForwardOps::rope(Tensor x, Rope rope, int head_dim) {
   const int stride = is_half ? 1 : 2;
   for_rows(in.rows, static_cast<std::size_t>(in.width), [&](int first, int last) {
     for (int r = first; r < last; ++r) {
-      const float* turn = table.data() + static_cast<std::size_t>(r) * 2U * static_cast<unsigned>(pairs);
+      const float* turn =
+          table.data() + static_cast<std::size_t>(r) * 2U * static_cast<unsigned>(pairs);
       for (int head = 0; head < in.width / head_dim; ++head) {
         const float* source = row(in, r) + head * head_dim;
         float* target = row(out, r) + head * head_dim;

@@ -57,7 +57,8 @@ void ForwardOps::multiply_matrices(const Data& x, std::span<const Product> produ
     if (product.bias->empty()) return;
     const float* bias = product.bias->data() + slab.first;
     for (int r = 0; r < x.rows; ++r) {
-      for (int o = 0; o < slab.outputs; ++o) out[static_cast<std::size_t>(r) * stride + static_cast<std::size_t>(o)] += bias[o];
+      for (int o = 0; o < slab.outputs; ++o)
+        out[static_cast<std::size_t>(r) * stride + static_cast<std::size_t>(o)] += bias[o];
     }
   });
 }
@@ -67,10 +68,10 @@ void ForwardOps::linears(Tensor x, std::span<const Linear> weights, std::span<Te
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const LinearPart& part = weights_[weights[i]];
     if (part.matrix.columns != x.width) {
-      throw Error(ErrorCode::internal,
-                  fmt::format("linear of {} inputs on a tensor of width {}", part.matrix.columns,
-                              x.width),
-                  part.name, "report this to the architecture's author");
+      throw Error(
+          ErrorCode::internal,
+          fmt::format("linear of {} inputs on a tensor of width {}", part.matrix.columns, x.width),
+          part.name, "report this to the architecture's author");
     }
     out[i] = make(rows, static_cast<int>(part.matrix.rows));
   }

@@ -47,7 +47,9 @@ std::span<const float> ForwardOps::values(Tensor x) const {
   return {d.values, static_cast<std::size_t>(d.rows) * static_cast<std::size_t>(d.width)};
 }
 
-void ForwardOps::begin_block() { arena_ = &memory_.block[static_cast<std::size_t>(next_block_arena_)]; }
+void ForwardOps::begin_block() {
+  arena_ = &memory_.block[static_cast<std::size_t>(next_block_arena_)];
+}
 
 void ForwardOps::end_block(Stream& stream) {
   // Of the block before this one only what the stream still holds is alive: move that over, so that
@@ -104,9 +106,10 @@ Tensor ForwardOps::norm_rows(Tensor x, Norm norm, bool by_head) {
   const NormPart& part = weights_[norm];
   const bool fits = by_head ? x.width % part.width == 0 : x.width == part.width;
   if (!fits) {
-    throw Error(ErrorCode::internal,
-                fmt::format("{} of width {} on a tensor of width {}", operation, part.width, x.width),
-                part.name, "report this to the architecture's author");
+    throw Error(
+        ErrorCode::internal,
+        fmt::format("{} of width {} on a tensor of width {}", operation, part.width, x.width),
+        part.name, "report this to the architecture's author");
   }
   const Tensor result = make(data(x, operation).rows, x.width);
   const Data& in = data(x, operation);
@@ -129,9 +132,13 @@ Tensor ForwardOps::norm_rows(Tensor x, Norm norm, bool by_head) {
   return result;
 }
 
-Tensor ForwardOps::rms_norm(Tensor x, Norm norm) { return norm_rows(x, norm, false); }
+Tensor ForwardOps::rms_norm(Tensor x, Norm norm) {
+  return norm_rows(x, norm, false);
+}
 
-Tensor ForwardOps::rms_norm_heads(Tensor x, Norm norm) { return norm_rows(x, norm, true); }
+Tensor ForwardOps::rms_norm_heads(Tensor x, Norm norm) {
+  return norm_rows(x, norm, true);
+}
 
 Tensor ForwardOps::add(Tensor a, Tensor b) {
   return combine(a, b, "add", [](float x, float y) { return x + y; });
@@ -146,7 +153,8 @@ Tensor ForwardOps::scale(Tensor x, float factor) {
 }
 
 Tensor ForwardOps::activate(Tensor x, Activation activation) {
-  return map(x, "activate", [activation](float value) { return activate_value(activation, value); });
+  return map(x, "activate",
+             [activation](float value) { return activate_value(activation, value); });
 }
 
 Tensor ForwardOps::soft_cap(Tensor x, float cap) {
@@ -213,10 +221,10 @@ Tensor ForwardOps::concat(std::span<const Tensor> parts) {
 Tensor ForwardOps::causal_conv(Tensor x, CausalConv conv, const CausalConvUse& use) {
   const CausalConvPart& part = weights_[conv];
   if (x.width != part.channels) {
-    throw Error(ErrorCode::internal,
-                fmt::format("causal_conv of {} channels on a tensor of width {}", part.channels,
-                            x.width),
-                part.name, "report this to the architecture's author");
+    throw Error(
+        ErrorCode::internal,
+        fmt::format("causal_conv of {} channels on a tensor of width {}", part.channels, x.width),
+        part.name, "report this to the architecture's author");
   }
   const Tensor result = make(data(x, "causal_conv").rows, x.width);
   const Data& in = data(x, "causal_conv");
@@ -227,12 +235,14 @@ Tensor ForwardOps::causal_conv(Tensor x, CausalConv conv, const CausalConvUse& u
     for (int r = 0; r < segment.rows; ++r) {
       float* target = row(out, segment.first_row + r);
       const float* current = row(in, segment.first_row + r);
-      for (std::size_t c = 0; c < channels; ++c) target[c] = part.bias.empty() ? 0.0F : part.bias[c];
+      for (std::size_t c = 0; c < channels; ++c)
+        target[c] = part.bias.empty() ? 0.0F : part.bias[c];
       for (int tap = 0; tap < part.kernel; ++tap) {
         const int source = r - (part.kernel - 1) + tap;  // row of this segment; < 0 = in the window
         const float* values =
-            source >= 0 ? row(in, segment.first_row + source)
-                        : window.data() + static_cast<std::size_t>(source + part.kernel - 1) * channels;
+            source >= 0
+                ? row(in, segment.first_row + source)
+                : window.data() + static_cast<std::size_t>(source + part.kernel - 1) * channels;
         const float* weight = part.weight.data() + static_cast<std::size_t>(tap) * channels;
         for (std::size_t c = 0; c < channels; ++c) target[c] += weight[c] * values[c];
       }
@@ -240,12 +250,14 @@ Tensor ForwardOps::causal_conv(Tensor x, CausalConv conv, const CausalConvUse& u
         target[c] = activate_value(use.activation, target[c]) + (use.residual ? current[c] : 0.0F);
       }
     }
-    segment.sequence->record(conv, {row(in, segment.first_row),
-                                    static_cast<std::size_t>(segment.rows) * channels});
+    segment.sequence->record(
+        conv, {row(in, segment.first_row), static_cast<std::size_t>(segment.rows) * channels});
   }
   return result;
 }
 
-void* ForwardOps::extension(std::string_view) { return nullptr; }
+void* ForwardOps::extension(std::string_view) {
+  return nullptr;
+}
 
 }  // namespace quiver

@@ -21,8 +21,8 @@ struct ForwardMemory {
   std::vector<std::vector<float>> scratch;  ///< One buffer a worker.
 };
 
-/// One exact forward pass. Every row's bits are the same whatever the other rows are and however many
-/// threads run. [one-call-at-a-time]
+/// One exact forward pass. Every row's bits are the same whatever the other rows are and however
+/// many threads run. [one-call-at-a-time]
 class ForwardOps : public Ops {
  public:
   /// All references outlive the object. `batch` has begun in its sequences.

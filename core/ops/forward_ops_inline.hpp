@@ -29,8 +29,9 @@ void ForwardOps::for_rows(int rows, std::size_t work_per_row, const Body& body) 
   // Below some 16k element steps a hand-over to another core costs more than it saves.
   constexpr std::size_t kWorth = 16384;
   const std::size_t work = static_cast<std::size_t>(rows) * work_per_row;
-  const int tasks = std::min<int>(rows, static_cast<int>(std::min<std::size_t>(
-                                            work / kWorth, 4U * static_cast<unsigned>(threads_.threads()))));
+  const int tasks =
+      std::min<int>(rows, static_cast<int>(std::min<std::size_t>(
+                              work / kWorth, 4U * static_cast<unsigned>(threads_.threads()))));
   if (tasks <= 1) {
     body(0, rows);
     return;
@@ -46,7 +47,8 @@ Tensor ForwardOps::map(Tensor x, const char* operation, const Function& function
   for_rows(in.rows, static_cast<std::size_t>(in.width) * 8, [&](int first, int last) {
     const float* source = row(in, first);
     float* target = row(out, first);
-    const std::size_t count = static_cast<std::size_t>(last - first) * static_cast<std::size_t>(in.width);
+    const std::size_t count =
+        static_cast<std::size_t>(last - first) * static_cast<std::size_t>(in.width);
     for (std::size_t i = 0; i < count; ++i) target[i] = function(source[i]);
   });
   return result;
@@ -63,7 +65,8 @@ Tensor ForwardOps::combine(Tensor a, Tensor b, const char* operation, const Func
   const Data& left = data(a, operation);
   const Data& right = data(b, operation);
   const Data& out = data(result, operation);
-  const std::size_t count = static_cast<std::size_t>(left.rows) * static_cast<std::size_t>(left.width);
+  const std::size_t count =
+      static_cast<std::size_t>(left.rows) * static_cast<std::size_t>(left.width);
   for (std::size_t i = 0; i < count; ++i) out.values[i] = function(left.values[i], right.values[i]);
   return result;
 }

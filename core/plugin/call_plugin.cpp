@@ -22,14 +22,14 @@ void rethrow_plugin_exception(std::string_view plugin, std::string_view action) 
                 fmt::format("plugin '{}' ran out of memory when {}", plugin, action), {},
                 "use a smaller model or a shorter context");
   } catch (const std::exception& exception) {
-    throw Error(ErrorCode::plugin,
-                fmt::format("plugin '{}' failed when {}: {}", plugin, action,
-                            one_line(exception.what())),
-                {}, "report it to the plugin's author");
+    throw Error(
+        ErrorCode::plugin,
+        fmt::format("plugin '{}' failed when {}: {}", plugin, action, one_line(exception.what())),
+        {}, "report it to the plugin's author");
   } catch (...) {
     throw Error(ErrorCode::plugin,
-                fmt::format("plugin '{}' failed when {}: it threw what is no std::exception", plugin,
-                            action),
+                fmt::format("plugin '{}' failed when {}: it threw what is no std::exception",
+                            plugin, action),
                 {}, "report it to the plugin's author");
   }
 }

@@ -125,8 +125,8 @@ pid_t start(const ChildCommand& command, const std::array<Pipe, 3>& pipes) {
   sigset_t all;
   ::sigemptyset(&none);
   ::sigfillset(&all);
-  ::posix_spawnattr_setflags(&settings.attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK |
-                                                       POSIX_SPAWN_SETSIGDEF);
+  ::posix_spawnattr_setflags(
+      &settings.attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
   ::posix_spawnattr_setpgroup(&settings.attributes, 0);
   ::posix_spawnattr_setsigmask(&settings.attributes, &none);
   ::posix_spawnattr_setsigdefault(&settings.attributes, &all);
@@ -142,9 +142,9 @@ pid_t start(const ChildCommand& command, const std::array<Pipe, 3>& pipes) {
   environment.push_back(nullptr);
 
   pid_t child = -1;
-  const int error = ::posix_spawn(&child, command.program.c_str(), &settings.actions,
-                                  &settings.attributes, pointers(arguments).data(),
-                                  environment.data());
+  const int error =
+      ::posix_spawn(&child, command.program.c_str(), &settings.actions, &settings.attributes,
+                    pointers(arguments).data(), environment.data());
   if (error != 0) throw_not_started(error);
   return child;
 }

@@ -30,9 +30,9 @@ struct ChildResult {
   std::string output;   ///< Written to stdout.
   std::string errors;   ///< Written to stderr.
   int exit_status = 0;
-  int signal = 0;            ///< That ended the child; 0 = it ended by itself.
-  bool is_timed_out = false; ///< It was killed at its wall limit.
-  std::size_t peak_bytes = 0; ///< Most memory that was resident at one time.
+  int signal = 0;              ///< That ended the child; 0 = it ended by itself.
+  bool is_timed_out = false;   ///< It was killed at its wall limit.
+  std::size_t peak_bytes = 0;  ///< Most memory that was resident at one time.
 };
 
 /// Runs a program to its end, in a process group of its own, with an empty stdin and no descriptors

@@ -68,7 +68,8 @@ std::optional<std::vector<std::string>> split_words(std::string_view text) {
 /// Checks one row of the table, `index` of which is for the message.
 Refusal parse_offer(const quiver_offer& raw, int index, PluginOffer& offer) {
   const auto name = text_of(raw.name);
-  if (!name || !is_plugin_name(*name)) return bad(fmt::format("offer {} has no proper name", index));
+  if (!name || !is_plugin_name(*name))
+    return bad(fmt::format("offer {} has no proper name", index));
   if (raw.kind < QUIVER_KIND_ARCHITECTURE || raw.kind > QUIVER_KIND_KV_STRATEGY) {
     return bad(fmt::format("offer '{}' has the unknown kind {}", *name, raw.kind));
   }
@@ -84,8 +85,9 @@ Refusal parse_offer(const quiver_offer& raw, int index, PluginOffer& offer) {
   const bool is_architecture = raw.kind == QUIVER_KIND_ARCHITECTURE;
   if (is_architecture == types->empty() || (!is_architecture && !imports->empty())) {
     return bad(fmt::format("offer '{}' {}", *name,
-                           is_architecture ? "names no model type" : "names model types, but is no "
-                                                                     "architecture"));
+                           is_architecture ? "names no model type"
+                                           : "names model types, but is no "
+                                             "architecture"));
   }
   offer = {static_cast<OfferKind>(raw.kind), *name, *summary, *types, *imports};
   return {};
@@ -100,17 +102,17 @@ Refusal parse_offers(std::span<const std::byte> record, std::size_t offer_size,
     if (raw.kind == QUIVER_KIND_NONE) break;
     PluginOffer offer;
     if (Refusal refusal = parse_offer(raw, i, offer)) return refusal;
-    const bool is_repeated = std::any_of(offers.begin(), offers.end(), [&](const PluginOffer& other) {
-      return other.kind == offer.kind && other.name == offer.name;
-    });
+    const bool is_repeated =
+        std::any_of(offers.begin(), offers.end(), [&](const PluginOffer& other) {
+          return other.kind == offer.kind && other.name == offer.name;
+        });
     if (is_repeated) return bad(fmt::format("offer '{}' stands there twice", offer.name));
     offers.push_back(std::move(offer));
   }
   return offers.empty() ? bad("it offers nothing") : Refusal{};
 }
 
-Refusal read_record(const ElfFile& file, const ByteSource& source,
-                    std::vector<std::byte>& record) {
+Refusal read_record(const ElfFile& file, const ByteSource& source, std::vector<std::byte>& record) {
   ElfSection section;
   if (Refusal refusal = file.find_section(QUIVER_DESCRIPTOR_SECTION, section)) return refusal;
   if (section.size < kFrozenBytes || section.size > kMaxDescriptorBytes) {
@@ -127,9 +129,8 @@ Refusal read_record(const ElfFile& file, const ByteSource& source,
 Refusal parse_frozen(const quiver_descriptor& raw, PluginDescriptor& descriptor) {
   constexpr char kMagic[8] = QUIVER_DESCRIPTOR_MAGIC;
   if (std::memcmp(raw.magic, kMagic, sizeof kMagic) != 0) {
-    return {PluginFault::bad_magic,
-            "section " QUIVER_DESCRIPTOR_SECTION
-            " does not begin with the magic of a plugin descriptor"};
+    return {PluginFault::bad_magic, "section " QUIVER_DESCRIPTOR_SECTION
+                                    " does not begin with the magic of a plugin descriptor"};
   }
   const auto stamp = text_of(raw.abi_stamp);
   if (!stamp || stamp->empty()) return bad("its ABI stamp is no text");
@@ -169,7 +170,9 @@ Refusal parse_record(std::span<const std::byte> record, const quiver_descriptor&
 
 }  // namespace
 
-HostApi host_api() { return {QUIVER_API_MAJOR, QUIVER_API_MINOR, QUIVER_ABI_STAMP}; }
+HostApi host_api() {
+  return {QUIVER_API_MAJOR, QUIVER_API_MINOR, QUIVER_ABI_STAMP};
+}
 
 Refusal check_compatibility(const PluginDescriptor& descriptor, const HostApi& host) {
   const std::string sides =
@@ -181,9 +184,8 @@ Refusal check_compatibility(const PluginDescriptor& descriptor, const HostApi& h
                         descriptor.api_major > host.api_major ? "update" : "use an older")};
   }
   if (descriptor.api_minor > host.api_minor) {
-    return {PluginFault::api_minor,
-            fmt::format("{}: update Quiver, or rebuild it with SDK {}.{}", sides, host.api_major,
-                        host.api_minor)};
+    return {PluginFault::api_minor, fmt::format("{}: update Quiver, or rebuild it with SDK {}.{}",
+                                                sides, host.api_major, host.api_minor)};
   }
   if (descriptor.abi_stamp != host.abi_stamp) {
     return {PluginFault::abi_stamp,
@@ -217,15 +219,14 @@ DescriptorReading read_descriptor(const ByteSource& source, const HostApi& host)
     // Lists should still show what it would have been, as far as this host can tell: another major
     // may lay out the rest differently, another minor may offer kinds that this one does not know.
     PluginDescriptor complete = descriptor;
-    const bool is_known = descriptor.api_major == host.api_major &&
-                          !parse_record(record, raw, complete);
+    const bool is_known =
+        descriptor.api_major == host.api_major && !parse_record(record, raw, complete);
     return {is_known ? std::move(complete) : std::move(descriptor), std::move(refusal)};
   }
   if (Refusal refusal = parse_record(record, raw, descriptor)) {
     return {std::nullopt, std::move(refusal)};
   }
-  Refusal refusal =
-      file.check_exported_object(QUIVER_ENTRY_SYMBOL, sizeof(quiver_plugin_entry));
+  Refusal refusal = file.check_exported_object(QUIVER_ENTRY_SYMBOL, sizeof(quiver_plugin_entry));
   return {std::move(descriptor), std::move(refusal)};
 }
 

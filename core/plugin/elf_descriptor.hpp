@@ -41,8 +41,8 @@ Refusal read_descriptor_section(const ByteSource& source, std::vector<std::byte>
 
 /// Reads the descriptor and checks everything that can be checked without loading: an ELF shared
 /// object for this machine and of full length; a well-formed descriptor that is compatible with
-/// `host`; the entry symbol exported. Any bytes are safe to read; time and memory are bounded. Never
-/// throws for what the bytes say. [any-thread]
+/// `host`; the entry symbol exported. Any bytes are safe to read; time and memory are bounded.
+/// Never throws for what the bytes say. [any-thread]
 DescriptorReading read_descriptor(const ByteSource& source, const HostApi& host);
 DescriptorReading read_descriptor(std::span<const std::byte> bytes, const HostApi& host);
 

@@ -18,7 +18,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "ELF headers are read as they lie");
 
 // Tables larger than these do not occur in plugins, and are not read: linkers write some dozen
-// sections and a few hundred segments at most; the symbol limit is that of very large C++ libraries.
+// sections and a few hundred segments at most; the symbol limit is that of very large C++
+// libraries.
 constexpr std::size_t kMaxSections = 4096;
 constexpr std::size_t kMaxSegments = 1024;
 constexpr std::uint64_t kMaxNameBytes = 1U << 20U;
@@ -107,9 +108,8 @@ Refusal ElfFile::check_identification() {
   }
   if (identification[EI_CLASS] != ELFCLASS64) return malformed("unknown class");
   if (identification[EI_DATA] == ELFDATA2MSB) {
-    return {PluginFault::wrong_machine,
-            "built for a big-endian machine, this host is " + machine_name(kHostMachine) +
-                ": build it for that"};
+    return {PluginFault::wrong_machine, "built for a big-endian machine, this host is " +
+                                            machine_name(kHostMachine) + ": build it for that"};
   }
   if (identification[EI_DATA] != ELFDATA2LSB) return malformed("unknown byte order");
   if (!source_.read(0, bytes_of(header_))) {
@@ -143,8 +143,8 @@ Refusal ElfFile::check_segments() const {
   if (!source_.read(header_.e_phoff, std::as_writable_bytes(std::span(segments)))) {
     return {PluginFault::unreadable, "the segment table cannot be read"};
   }
-  // The loader maps segments without looking at the file's size; touching what is not there would be
-  // a SIGBUS.
+  // The loader maps segments without looking at the file's size; touching what is not there would
+  // be a SIGBUS.
   for (const Elf64_Phdr& segment : segments) {
     if (segment.p_type == PT_LOAD && !is_inside(segment.p_offset, segment.p_filesz)) {
       return truncated("code and data", segment.p_offset, segment.p_filesz, source_.size());
@@ -214,9 +214,9 @@ Refusal ElfFile::find_section(std::string_view name, ElfSection& section) const 
 }
 
 Refusal ElfFile::check_exported_object(std::string_view name, std::uint64_t size) const {
-  const auto table = std::find_if(sections_.begin(), sections_.end(), [](const Elf64_Shdr& section) {
-    return section.sh_type == SHT_DYNSYM;
-  });
+  const auto table =
+      std::find_if(sections_.begin(), sections_.end(),
+                   [](const Elf64_Shdr& section) { return section.sh_type == SHT_DYNSYM; });
   const Refusal missing{PluginFault::no_entry_symbol,
                         fmt::format("exports no symbol {}: use the macro QUIVER_PLUGIN, and keep "
                                     "the symbol visible when linking",

@@ -84,9 +84,8 @@ Refusal FileTrust::check_file(const struct stat& status, const std::filesystem::
 Refusal FileTrust::check_ancestor(const std::filesystem::path& folder) const {
   struct stat status {};
   if (::stat(folder.c_str(), &status) != 0) {
-    return {PluginFault::unreadable,
-            fmt::format("the folder {} cannot be examined: {}", folder.string(),
-                        std::strerror(errno))};
+    return {PluginFault::unreadable, fmt::format("the folder {} cannot be examined: {}",
+                                                 folder.string(), std::strerror(errno))};
   }
   if (!is_trusted_owner(status.st_uid)) return foreign("the folder", folder, status.st_uid);
   const bool is_sticky = (status.st_mode & S_ISVTX) != 0;

@@ -53,7 +53,7 @@ int visit_object(dl_phdr_info* object, std::size_t /*size*/, void* context) {
   bool is_wanted = search.is_first;
   search.is_first = false;
   std::string id;
-  for (const ElfW(Phdr)& segment : std::span(object->dlpi_phdr, object->dlpi_phnum)) {
+  for (const ElfW(Phdr) & segment : std::span(object->dlpi_phdr, object->dlpi_phnum)) {
     const ElfW(Addr) begin = object->dlpi_addr + segment.p_vaddr;
     if (segment.p_type == PT_LOAD && here >= begin && here - begin < segment.p_memsz) {
       is_wanted = true;
@@ -71,9 +71,9 @@ std::string host_build_id() {
   static const std::string known = [] {
     Search search;
     ::dl_iterate_phdr(&visit_object, &search);
-    const bool is_complete =
-        search.ids.find_first_not_of('.') != std::string::npos && !search.ids.starts_with('.') &&
-        search.ids.find("..") == std::string::npos;
+    const bool is_complete = search.ids.find_first_not_of('.') != std::string::npos &&
+                             !search.ids.starts_with('.') &&
+                             search.ids.find("..") == std::string::npos;
     if (is_complete) return search.ids;
     struct stat status {};
     if (::stat("/proc/self/exe", &status) != 0) return std::string("unknown");

@@ -24,8 +24,8 @@ constexpr std::size_t kMaxFileBytes = 4U << 20U;
 
 bool is_sha256(const std::string& text) {
   return text.size() == 64 && std::all_of(text.begin(), text.end(), [](char c) {
-    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-  });
+           return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+         });
 }
 
 /// The plugins in a lock file; throws nlohmann's exceptions and others for another form.
@@ -52,8 +52,8 @@ LockFile LockFile::read(const std::filesystem::path& file) {
   // From here on anything unexpected must not open the door that a lock file closes.
   lock.exists_ = true;
   if (::stat(file.c_str(), &status) != 0) {
-    lock.problem_ = fmt::format("the lock file {} cannot be examined: {}", file.string(),
-                                std::strerror(errno));
+    lock.problem_ =
+        fmt::format("the lock file {} cannot be examined: {}", file.string(), std::strerror(errno));
     return lock;
   }
   if (const Refusal refusal = FileTrust().check_file(status, file)) {
@@ -63,9 +63,10 @@ LockFile LockFile::read(const std::filesystem::path& file) {
   try {
     lock.plugins_ = parse(file);
   } catch (const std::exception&) {
-    lock.problem_ = fmt::format("the lock file {} cannot be read or is malformed: run quiver "
-                                "plugins lock again",
-                                file.string());
+    lock.problem_ = fmt::format(
+        "the lock file {} cannot be read or is malformed: run quiver "
+        "plugins lock again",
+        file.string());
   }
   return lock;
 }

@@ -50,12 +50,12 @@ std::string unusable(const PluginRegistry& registry, const IsWanted& is_wanted) 
                                 const std::string& what, const IsWanted& is_wanted,
                                 bool lists_gguf = false) {
   const std::string culprit = unusable(registry, is_wanted);
-  throw Error(ErrorCode::plugin, what, {},
-              fmt::format("{}; {}", installed(registry, kind, lists_gguf),
-                          !culprit.empty()
-                              ? culprit
-                              : "install a plugin that offers it, or name its folder with "
-                                "--plugin-path"));
+  throw Error(
+      ErrorCode::plugin, what, {},
+      fmt::format("{}; {}", installed(registry, kind, lists_gguf),
+                  !culprit.empty() ? culprit
+                                   : "install a plugin that offers it, or name its folder with "
+                                     "--plugin-path"));
 }
 
 FoundOffer find_named(const PluginRegistry& registry, OfferKind kind, std::string_view name) {
@@ -70,10 +70,10 @@ template <class Interface>
 std::shared_ptr<const Interface> require(const std::shared_ptr<PluginLibrary>& plugin) {
   const auto* const provider = plugin->get<Interface>();
   if (provider == nullptr) {
-    throw Error(ErrorCode::plugin,
-                fmt::format("plugin '{}' does not provide {}", plugin->name(),
-                            Interface::kInterfaceId),
-                {}, "report it to the plugin's author");
+    throw Error(
+        ErrorCode::plugin,
+        fmt::format("plugin '{}' does not provide {}", plugin->name(), Interface::kInterfaceId), {},
+        "report it to the plugin's author");
   }
   return {plugin, provider};
 }
@@ -121,8 +121,8 @@ std::shared_ptr<const QuantScheme> quant_scheme(const PluginRegistry& registry,
   const FoundOffer found = find_named(registry, OfferKind::quant_scheme, name);
   const std::shared_ptr<PluginLibrary> plugin = registry.load(found.plugin);
   auto scheme = require<QuantScheme>(plugin);
-  const bool is_meant = call_plugin(plugin->name(), "asked for its name",
-                                    [&] { return scheme->name() == name; });
+  const bool is_meant =
+      call_plugin(plugin->name(), "asked for its name", [&] { return scheme->name() == name; });
   if (!is_meant) {
     throw Error(ErrorCode::plugin,
                 fmt::format("plugin '{}' offers the quantization scheme '{}', but provides another",
@@ -139,7 +139,8 @@ FoundArchitecture find_architecture(const PluginRegistry& registry, std::string_
   throw_missing(registry, OfferKind::architecture,
                 fmt::format("no architecture runs the model_type '{}'", one_line(model_type, 80)),
                 [&](const PluginOffer& offer) {
-                  return std::ranges::find(offer.model_types, model_type) != offer.model_types.end();
+                  return std::ranges::find(offer.model_types, model_type) !=
+                         offer.model_types.end();
                 });
 }
 
@@ -162,10 +163,10 @@ FoundArchitecture find_gguf_architecture(const PluginRegistry& registry,
 std::span<const OptionSpec> offer_options(const PluginLibrary& plugin, const PluginOffer& offer) {
   const auto ask = [&](const auto* factory) -> std::span<const OptionSpec> {
     if (factory == nullptr) {
-      throw Error(ErrorCode::plugin,
-                  fmt::format("plugin '{}' does not provide {}", plugin.name(),
-                              interface_id(offer.kind)),
-                  {}, "report it to the plugin's author");
+      throw Error(
+          ErrorCode::plugin,
+          fmt::format("plugin '{}' does not provide {}", plugin.name(), interface_id(offer.kind)),
+          {}, "report it to the plugin's author");
     }
     return call_plugin(plugin.name(), "asked for options",
                        [&] { return factory->options(offer.name); });

@@ -17,8 +17,8 @@
 namespace quiver {
 
 // All of these load the plugin where it is not loaded yet, and hand out objects that keep it. Each
-// throws Error(plugin) where nothing installed offers the name, with a message that lists what does;
-// Error(usage) for options. [load-thread]
+// throws Error(plugin) where nothing installed offers the name, with a message that lists what
+// does; Error(usage) for options. [load-thread]
 
 std::shared_ptr<const Sampler> create_sampler(const PluginRegistry& registry, std::string_view name,
                                               const OptionInput& options = {});

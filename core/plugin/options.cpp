@@ -1,4 +1,5 @@
-// What a user chose for the options of a sampler, KV strategy or the like, checked against its specs.
+// What a user chose for the options of a sampler, KV strategy or the like, checked against its
+// specs.
 #include "core/plugin/options.hpp"
 
 #include "core/plugin/plugin_descriptor.hpp"
@@ -17,7 +18,9 @@ namespace quiver {
 namespace {
 
 Error bad_spec(const std::string& subject, const std::string& what) {
-  return {ErrorCode::plugin, fmt::format("{} describes its options wrongly: {}", subject, what), {},
+  return {ErrorCode::plugin,
+          fmt::format("{} describes its options wrongly: {}", subject, what),
+          {},
           "report it to the plugin's author"};
 }
 
@@ -142,8 +145,8 @@ void PluginOptions::set_number(std::string_view name, Value& value, double numbe
   const bool is_wanted_kind = value.kind == OptionKind::number || is_integer(number);
   if (!std::isfinite(number) || !is_wanted_kind || number < value.minimum ||
       number > value.maximum) {
-    throw Error(ErrorCode::usage, fmt::format("the option '{}' cannot be {}", name, number), subject_,
-                "it takes " + describe_range(value.kind, value.minimum, value.maximum));
+    throw Error(ErrorCode::usage, fmt::format("the option '{}' cannot be {}", name, number),
+                subject_, "it takes " + describe_range(value.kind, value.minimum, value.maximum));
   }
   value.number = number;
 }
@@ -177,7 +180,8 @@ PluginOptions PluginOptions::from_text(std::string subject, std::span<const Opti
       options.set_text(name, value, written);
       continue;
     }
-    const auto number = value.kind == OptionKind::flag ? parse_flag(written) : parse_number(written);
+    const auto number =
+        value.kind == OptionKind::flag ? parse_flag(written) : parse_number(written);
     if (!number || (has_value && written.empty())) {
       throw Error(ErrorCode::usage,
                   fmt::format("the option '{}' cannot be '{}'", name, one_line(written, 80)),
@@ -227,8 +231,8 @@ double PluginOptions::number(std::string_view name) const {
 std::string_view PluginOptions::text(std::string_view name) const {
   const auto found = values_.find(name);
   if (found == values_.end() || found->second.kind != OptionKind::text) {
-    throw Error(ErrorCode::internal, fmt::format("no text option '{}' is described", name), subject_,
-                "report it to the plugin's author");
+    throw Error(ErrorCode::internal, fmt::format("no text option '{}' is described", name),
+                subject_, "report it to the plugin's author");
   }
   return found->second.text;
 }
@@ -260,8 +264,9 @@ OptionInput OptionInput::from_json(const nlohmann::json& values) {
 }
 
 PluginOptions OptionInput::read(std::string subject, std::span<const OptionSpec> specs) const {
-  return is_json_ ? PluginOptions::from_json(std::move(subject), specs, nlohmann::json::parse(text_))
-                  : PluginOptions::from_text(std::move(subject), specs, text_);
+  return is_json_
+             ? PluginOptions::from_json(std::move(subject), specs, nlohmann::json::parse(text_))
+             : PluginOptions::from_text(std::move(subject), specs, text_);
 }
 
 }  // namespace quiver

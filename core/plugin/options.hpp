@@ -1,4 +1,5 @@
-// What a user chose for the options of a sampler, KV strategy or the like, checked against its specs.
+// What a user chose for the options of a sampler, KV strategy or the like, checked against its
+// specs.
 #pragma once
 
 #include <quiver/options.hpp>
@@ -21,15 +22,15 @@ class PluginOptions final : public Options {
   /// functions, too.
   PluginOptions(std::string subject, std::span<const OptionSpec> specs);
 
-  /// From "name=value,name=value"; an empty text gives the defaults. Numbers are decimal, flags 0, 1,
-  /// true, false, on, off, yes, no; a flag's name alone switches it on. A comma in a text value is
-  /// written "\,". Throws Error(usage) naming the option and what it takes: unknown or repeated
+  /// From "name=value,name=value"; an empty text gives the defaults. Numbers are decimal, flags 0,
+  /// 1, true, false, on, off, yes, no; a flag's name alone switches it on. A comma in a text value
+  /// is written "\,". Throws Error(usage) naming the option and what it takes: unknown or repeated
   /// names, values of another kind, out of range, or not finite.
   static PluginOptions from_text(std::string subject, std::span<const OptionSpec> specs,
                                  std::string_view text);
 
-  /// From a JSON object with values of the options' own kinds (flags may be 0 and 1); null gives the
-  /// defaults. Throws as from_text() does.
+  /// From a JSON object with values of the options' own kinds (flags may be 0 and 1); null gives
+  /// the defaults. Throws as from_text() does.
   static PluginOptions from_json(std::string subject, std::span<const OptionSpec> specs,
                                  const nlohmann::json& values);
 

@@ -1,9 +1,9 @@
 // Names of kinds, and what texts of plugins may hold.
 #include "core/plugin/plugin_descriptor.hpp"
 
+#include <quiver/entry.h>
 #include <quiver/architecture.hpp>
 #include <quiver/canvas_sampler.hpp>
-#include <quiver/entry.h>
 #include <quiver/kv_strategy.hpp>
 #include <quiver/quant_scheme.hpp>
 #include <quiver/sampler.hpp>
@@ -37,13 +37,14 @@ static_assert(static_cast<int>(OfferKind::quant_scheme) == QUIVER_KIND_QUANT_SCH
 static_assert(static_cast<int>(OfferKind::kv_strategy) == QUIVER_KIND_KV_STRATEGY);
 
 const KindTexts* find_kind(OfferKind kind) noexcept {
-  const auto* const found = std::find_if(std::begin(kKinds), std::end(kKinds),
-                                         [&](const KindTexts& texts) { return texts.kind == kind; });
+  const auto* const found =
+      std::find_if(std::begin(kKinds), std::end(kKinds),
+                   [&](const KindTexts& texts) { return texts.kind == kind; });
   return found == std::end(kKinds) ? nullptr : found;
 }
 
-/// Length of the well-formed UTF-8 sequence at the front of `text` and its code point; 0 where there
-/// is none. The limits per lead byte are those of table 3-7 of the Unicode standard.
+/// Length of the well-formed UTF-8 sequence at the front of `text` and its code point; 0 where
+/// there is none. The limits per lead byte are those of table 3-7 of the Unicode standard.
 std::size_t decode_utf8(std::string_view text, char32_t& code_point) noexcept {
   const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
   const unsigned lead = byte(0);

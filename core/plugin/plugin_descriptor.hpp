@@ -67,8 +67,8 @@ struct PluginDescriptor {
 /// separators and characters that turn the writing direction. [any-thread]
 bool is_printable_utf8(std::string_view text) noexcept;
 
-/// A text of unknown origin as one printable line of at most `limit_bytes`: what is_printable_utf8()
-/// refuses becomes a blank, and blanks shrink to one. [any-thread]
+/// A text of unknown origin as one printable line of at most `limit_bytes`: what
+/// is_printable_utf8() refuses becomes a blank, and blanks shrink to one. [any-thread]
 std::string one_line(std::string_view text, std::size_t limit_bytes = 400);
 
 /// Whether a text is a name as entry.h allows them: 1 to 31 lower case letters, digits, '-', '_'

@@ -80,9 +80,8 @@ boost::dll::shared_library open_library(const std::string& load_path,
     library.load(load_path, rtld_now | rtld_local);
     return library;
   }
-  throw Error(ErrorCode::plugin,
-              "the plugin does not load: " + loader_words(load_path, path), path.string(),
-              "install what it needs, or rebuild it");
+  throw Error(ErrorCode::plugin, "the plugin does not load: " + loader_words(load_path, path),
+              path.string(), "install what it needs, or rebuild it");
 }
 
 }  // namespace
@@ -114,7 +113,9 @@ PluginFile PluginFile::adopt(int descriptor, const std::filesystem::path& path) 
                        nanoseconds(status.st_mtim), nanoseconds(status.st_ctim)}};
 }
 
-int PluginFile::descriptor() const { return handle_->descriptor; }
+int PluginFile::descriptor() const {
+  return handle_->descriptor;
+}
 
 std::string PluginFile::sha256() const {
   return sha256_hex(FileBytes(descriptor(), identity_.size));
@@ -126,13 +127,16 @@ std::string PluginFile::read(std::size_t limit_bytes) const {
                 path_.string());
   }
   std::string content(identity_.size, '\0');
-  if (!FileBytes(descriptor(), identity_.size).read(0, std::as_writable_bytes(std::span(content)))) {
+  if (!FileBytes(descriptor(), identity_.size)
+           .read(0, std::as_writable_bytes(std::span(content)))) {
     throw Error(ErrorCode::plugin, "the file cannot be read", path_.string());
   }
   return content;
 }
 
-std::string PluginFile::load_path() const { return fmt::format("/proc/self/fd/{}", descriptor()); }
+std::string PluginFile::load_path() const {
+  return fmt::format("/proc/self/fd/{}", descriptor());
+}
 
 void PluginFile::keep_open() const {
   static std::mutex mutex;

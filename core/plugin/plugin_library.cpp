@@ -28,7 +28,9 @@ void write_log(int level, const char* message) {
 }
 
 /// This host has no optional services so far; plugins must work without any of them.
-const void* find_service(const char* /*service_id*/) { return nullptr; }
+const void* find_service(const char* /*service_id*/) {
+  return nullptr;
+}
 
 Error bad_entry(const PluginFile& file, std::string what) {
   return {ErrorCode::plugin, std::move(what), file.path().string(),
@@ -44,12 +46,13 @@ std::mutex& init_mutex() {
 class ElfPlugin final : public PluginLibrary {
  public:
   explicit ElfPlugin(const quiver_plugin_entry& entry)
-      : PluginLibrary(std::string(entry.descriptor->name,
-                                ::strnlen(entry.descriptor->name, sizeof entry.descriptor->name))),
+      : PluginLibrary(
+            std::string(entry.descriptor->name,
+                        ::strnlen(entry.descriptor->name, sizeof entry.descriptor->name))),
         entry_(entry) {
     const std::lock_guard lock(init_mutex());
-    const int result = call_plugin(name(), "initialized",
-                                   [&] { return entry_.init(&plugin_host_services()); });
+    const int result =
+        call_plugin(name(), "initialized", [&] { return entry_.init(&plugin_host_services()); });
     if (result != 0) {
       throw Error(ErrorCode::plugin,
                   fmt::format("plugin '{}' refuses to work: its init returned {}", name(), result),
@@ -83,7 +86,9 @@ const quiver_host& plugin_host_services() noexcept {
   return host;
 }
 
-void set_plugin_log_level(int level) noexcept { log_level.store(level); }
+void set_plugin_log_level(int level) noexcept {
+  log_level.store(level);
+}
 
 const quiver_plugin_entry& load_elf_entry(const PluginFile& file) {
   std::vector<std::byte> record;
@@ -103,7 +108,8 @@ const quiver_plugin_entry& load_elf_entry(const PluginFile& file) {
   // What was judged from the file must be what the code believes to be.
   if (record.size() < sizeof(quiver_descriptor) ||
       std::memcmp(entry.descriptor, record.data(), sizeof(quiver_descriptor)) != 0) {
-    throw bad_entry(file, "the plugin's entry leads to another descriptor than the one in its file");
+    throw bad_entry(file,
+                    "the plugin's entry leads to another descriptor than the one in its file");
   }
   return entry;
 }

@@ -35,7 +35,8 @@ std::vector<fs::path> library_paths(const fs::path& folder, std::error_code& err
     const fs::path name = item->path().filename();
     if (name.extension() == ".so" && paths.size() < kMaxFiles) paths.push_back(item->path());
   }
-  std::erase_if(paths, [](const fs::path& path) { return path.filename().native().starts_with('.'); });
+  std::erase_if(paths,
+                [](const fs::path& path) { return path.filename().native().starts_with('.'); });
   std::sort(paths.begin(), paths.end());
   return paths;
 }
@@ -61,8 +62,8 @@ Refusal check_kind(const fs::path& path, fs::path& real) {
   std::error_code error;
   real = fs::canonical(path, error);
   if (error == std::errc::no_such_file_or_directory) {
-    return {PluginFault::not_a_file, fs::is_symlink(path) ? "a link that leads nowhere"
-                                                          : "there is no such file"};
+    return {PluginFault::not_a_file,
+            fs::is_symlink(path) ? "a link that leads nowhere" : "there is no such file"};
   }
   if (error) return {PluginFault::unreadable, "cannot be reached: " + error.message()};
   const fs::file_status status = fs::status(real, error);
@@ -98,10 +99,9 @@ std::vector<ScannedPlugin> PluginScanner::scan(const SearchFolder& folder) const
   for (const fs::path& path : libraries) {
     if (!claimed.contains(path)) plugins.push_back(judge(blank_entry(path), refusal));
   }
-  std::stable_sort(plugins.begin(), plugins.end(),
-                   [](const ScannedPlugin& a, const ScannedPlugin& b) {
-                     return a.entry.path < b.entry.path;
-                   });
+  std::stable_sort(
+      plugins.begin(), plugins.end(),
+      [](const ScannedPlugin& a, const ScannedPlugin& b) { return a.entry.path < b.entry.path; });
   return plugins;
 }
 
@@ -109,16 +109,17 @@ ScannedPlugin PluginScanner::scan_file(const fs::path& file,
                                        std::span<const SearchFolder> folders) const {
   const fs::path path = fs::absolute(file).lexically_normal();
   const fs::path folder = path.parent_path();
-  const auto known = std::find_if(folders.begin(), folders.end(), [&](const SearchFolder& candidate) {
-    return candidate.path == folder;
-  });
+  const auto known =
+      std::find_if(folders.begin(), folders.end(),
+                   [&](const SearchFolder& candidate) { return candidate.path == folder; });
   const Refusal refusal =
       trust_.check_folder(folder, known != folders.end() ? known->trusted_root : fs::path());
-  return judge(path.extension() == ".json" ? read_manifest_entry(path) : blank_entry(path), refusal);
+  return judge(path.extension() == ".json" ? read_manifest_entry(path) : blank_entry(path),
+               refusal);
 }
 
-/// Opens the files of a plugin. The first thing that speaks against one of them is the result; files
-/// that could be opened are there all the same, so that a list can show what they say.
+/// Opens the files of a plugin. The first thing that speaks against one of them is the result;
+/// files that could be opened are there all the same, so that a list can show what they say.
 Refusal PluginScanner::open_trusted(ScannedPlugin& plugin) const {
   Refusal refusal;
   for (const fs::path& path : plugin.entry.files) {

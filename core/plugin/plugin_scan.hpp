@@ -24,8 +24,8 @@ struct ScannedPlugin {
 /// Looks at folders and files. Nothing that it finds is run. [any-thread]
 class PluginScanner {
  public:
-  /// The plugins of a folder: `*.so` and `*.sampler.json`, by name, without folders in it and without
-  /// libraries that a manifest claims. Files beyond the first 4096 are left alone.
+  /// The plugins of a folder: `*.so` and `*.sampler.json`, by name, without folders in it and
+  /// without libraries that a manifest claims. Files beyond the first 4096 are left alone.
   std::vector<ScannedPlugin> scan(const SearchFolder& folder) const;
 
   /// The plugin at a path, whose folder is judged as one of `folders` where it is one of them.

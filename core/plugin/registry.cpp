@@ -92,8 +92,8 @@ struct PluginRegistry::State {
   /// Reads the folders, once.
   void scan();
 
-  /// Applies what is known about a plugin that nothing speaks against: lock file and verdict. Leaves
-  /// it unseen where there is no verdict.
+  /// Applies what is known about a plugin that nothing speaks against: lock file and verdict.
+  /// Leaves it unseen where there is no verdict.
   void apply_knowledge(ScannedPlugin& plugin, std::string& sha256);
 
   /// Settles one plugin of the list; rehearses it where it must.
@@ -178,9 +178,9 @@ void PluginRegistry::State::settle_with_rivals(std::size_t index) {
   settle(index);
   const PluginEntry entry = plugins[index];
   for (std::size_t i = 0; i < index; ++i) {
-    const bool is_rival = std::ranges::any_of(entry.descriptor.offers, [&](const PluginOffer& offer) {
-      return is_shadowed_by(entry, offer, plugins[i]);
-    });
+    const bool is_rival = std::ranges::any_of(
+        entry.descriptor.offers,
+        [&](const PluginOffer& offer) { return is_shadowed_by(entry, offer, plugins[i]); });
     if (is_rival && plugins[i].state == PluginState::unseen) settle_with_rivals(i);
   }
 }
@@ -220,8 +220,8 @@ void PluginRegistry::State::settle_all() {
   for (const Unseen& plugin : unseen) {
     PluginEntry& entry = plugins[plugin.index];
     if (const auto failure = not_rehearsed.find(plugin.sha256); failure != not_rehearsed.end()) {
-      set_verdict(entry, {PluginFault::load_failed,
-                          "it cannot be tried out: " + failure->second, 0});
+      set_verdict(entry,
+                  {PluginFault::load_failed, "it cannot be tried out: " + failure->second, 0});
       continue;
     }
     set_verdict(entry, verdicts.at(plugin.sha256));

@@ -56,8 +56,8 @@ class PluginRegistry {
   /// never seen before are rehearsed now, as many at once as there are CPUs.
   std::vector<PluginEntry> entries() const;
 
-  /// The same without rehearsing anything: states may be `unseen`, and a plugin counts as good until
-  /// it is known to be bad.
+  /// The same without rehearsing anything: states may be `unseen`, and a plugin counts as good
+  /// until it is known to be bad.
   std::vector<PluginEntry> candidates() const;
 
   /// The first good plugin that offers `name`; rehearses plugins that offer it, and no others.

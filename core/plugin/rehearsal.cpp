@@ -71,10 +71,10 @@ bool is_out_of_memory(const ChildResult& child, const RehearsalLimits& limits) {
 }
 
 Verdict memory_verdict(const Report& report, const RehearsalLimits& limits, int signal) {
-  return {PluginFault::memory_limit,
-          fmt::format("wanted more than {} MiB of memory {}", limits.memory_bytes >> 20U,
-                      report.phase),
-          signal};
+  return {
+      PluginFault::memory_limit,
+      fmt::format("wanted more than {} MiB of memory {}", limits.memory_bytes >> 20U, report.phase),
+      signal};
 }
 
 /// The verdict about a child that started and reached `report`.
@@ -103,9 +103,9 @@ Verdict judge(const ChildResult& child, const Report& report, const RehearsalLim
   }
   if (!is_clean) {
     return {PluginFault::exited,
-            with_words(fmt::format("ended the process with status {} {}", child.exit_status,
-                                   report.phase),
-                       child.errors),
+            with_words(
+                fmt::format("ended the process with status {} {}", child.exit_status, report.phase),
+                child.errors),
             0};
   }
   if (!child.output.empty()) {
@@ -121,8 +121,7 @@ ChildCommand make_command(const PluginEntry& entry, std::span<const PluginFile> 
                           const RehearsalOptions& options) {
   ChildCommand command;
   command.program = options.program;
-  command.arguments = {std::string(kFlag),
-                       entry.origin == PluginOrigin::elf ? "elf" : "manifest",
+  command.arguments = {std::string(kFlag), entry.origin == PluginOrigin::elf ? "elf" : "manifest",
                        std::to_string(options.limits.cpu.count()),
                        std::to_string(options.limits.memory_bytes), std::to_string(files.size())};
   for (const PluginFile& file : files) {

@@ -117,7 +117,8 @@ Task parse_task(std::span<const std::string> arguments) {
     throw Error(ErrorCode::usage, "a rehearsal was called without files");
   }
   for (std::size_t i = 0; i < file_count; ++i) {
-    task.files.push_back(PluginFile::adopt(kFirstFileDescriptor + static_cast<int>(i), arguments[i]));
+    task.files.push_back(
+        PluginFile::adopt(kFirstFileDescriptor + static_cast<int>(i), arguments[i]));
   }
   for (const std::string& argument : arguments.subspan(file_count)) {
     const std::size_t colon = argument.find(':');
@@ -156,8 +157,8 @@ void check_interfaces(const PluginLibrary& plugin, std::span<const PluginOffer> 
   }
 }
 
-/// Makes what an offer promises, with default options, and destroys it. A sampler that insists on an
-/// option says so with Error(usage), which is its right.
+/// Makes what an offer promises, with default options, and destroys it. A sampler that insists on
+/// an option says so with Error(usage), which is its right.
 template <class Factory>
 void make_default(const PluginLibrary& plugin, const PluginOffer& offer) {
   const auto* const factory = plugin.get<Factory>();

@@ -46,8 +46,9 @@ std::filesystem::path normal(const std::filesystem::path& folder) {
 
 void add(SearchPath& search_path, SearchFolder folder) {
   folder.path = normal(folder.path);
-  const bool is_known = std::any_of(search_path.folders.begin(), search_path.folders.end(),
-                                    [&](const SearchFolder& known) { return known.path == folder.path; });
+  const bool is_known =
+      std::any_of(search_path.folders.begin(), search_path.folders.end(),
+                  [&](const SearchFolder& known) { return known.path == folder.path; });
   if (!is_known) search_path.folders.push_back(std::move(folder));
 }
 
@@ -58,10 +59,11 @@ void add_environment(SearchPath& search_path, std::string_view value) {
     if (folder.is_absolute()) {
       add(search_path, {folder, FolderSource::environment, {}});
     } else {
-      search_path.warnings.push_back(fmt::format(
-          "QUIVER_PLUGIN_PATH: the entry '{}' is left out, because it depends on the current folder: "
-          "write an absolute path",
-          folder.string()));
+      search_path.warnings.push_back(
+          fmt::format("QUIVER_PLUGIN_PATH: the entry '{}' is left out, because it depends on the "
+                      "current folder: "
+                      "write an absolute path",
+                      folder.string()));
     }
     if (colon == std::string_view::npos) break;
     value.remove_prefix(colon + 1);
@@ -72,7 +74,8 @@ void add_environment(SearchPath& search_path, std::string_view value) {
 
 std::filesystem::path user_folder(const char* variable, std::string_view below_home) {
   // The specification says: a relative path is invalid and to be ignored.
-  if (const std::filesystem::path folder = environment(variable); folder.is_absolute()) return folder;
+  if (const std::filesystem::path folder = environment(variable); folder.is_absolute())
+    return folder;
   const std::filesystem::path home = home_folder();
   return home.empty() ? home : home / below_home;
 }

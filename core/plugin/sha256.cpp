@@ -60,8 +60,8 @@ std::string sha256_hex(const ByteSource& source) {
   Sha256 sum;
   std::vector<std::byte> block(std::size_t{1} << 18U);
   for (std::uint64_t offset = 0; offset < source.size(); offset += block.size()) {
-    const auto part = std::span(block).first(
-        std::min<std::uint64_t>(block.size(), source.size() - offset));
+    const auto part =
+        std::span(block).first(std::min<std::uint64_t>(block.size(), source.size() - offset));
     if (!source.read(offset, part)) {
       throw Error(ErrorCode::bad_input, "a file cannot be read to its end");
     }

@@ -39,9 +39,10 @@ const PluginEntry* find_shadowing(std::span<const PluginEntry> earlier, const Pl
     if (is_good(other) && is_shadowed_by(entry, offer, other)) return &other;
   }
   for (const std::string& model_type : offer.model_types) {
-    const auto other = std::find_if(earlier.begin(), earlier.end(), [&](const PluginEntry& candidate) {
-      return is_good(candidate) && runs(candidate, model_type);
-    });
+    const auto other =
+        std::find_if(earlier.begin(), earlier.end(), [&](const PluginEntry& candidate) {
+          return is_good(candidate) && runs(candidate, model_type);
+        });
     if (other == earlier.end()) return nullptr;
     winner = &*other;
   }

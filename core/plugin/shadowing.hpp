@@ -12,9 +12,9 @@ namespace quiver {
 /// `earlier` has an offer of that kind and name. [any-thread]
 bool is_shadowed_by(const PluginEntry& later, const PluginOffer& offer, const PluginEntry& earlier);
 
-/// The plugin among those found before `entry` that takes an offer from it; nullptr = `entry` serves
-/// it. For architectures also one that runs all its model types, because they are found by those.
-/// apply_shadowing() was applied to `earlier`. [any-thread]
+/// The plugin among those found before `entry` that takes an offer from it; nullptr = `entry`
+/// serves it. For architectures also one that runs all its model types, because they are found by
+/// those. apply_shadowing() was applied to `earlier`. [any-thread]
 const PluginEntry* find_shadowing(std::span<const PluginEntry> earlier, const PluginEntry& entry,
                                   const PluginOffer& offer);
 

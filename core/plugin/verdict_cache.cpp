@@ -28,7 +28,7 @@ using Json = nlohmann::json;
 constexpr int kFormat = 1;
 constexpr std::size_t kMaxFileBytes = 4U << 20U;
 constexpr std::size_t kMaxRecords = 1024;  ///< Of one build.
-constexpr std::size_t kMaxBuilds = 4;      ///< Programs that share the cache, and their last builds.
+constexpr std::size_t kMaxBuilds = 4;  ///< Programs that share the cache, and their last builds.
 
 // A machine that was too busy is no lasting fault of a plugin; one that hangs costs its limit again
 // only once in a while.
@@ -95,9 +95,10 @@ struct VerdictFormat {
   static std::pair<std::string, Record> read_record(const Json& json) {
     Record record;
     for (const Json& id : json.at("files")) {
-      record.known.identities.push_back({id.at(0).get<std::uint64_t>(), id.at(1).get<std::uint64_t>(),
-                                         id.at(2).get<std::uint64_t>(), id.at(3).get<std::int64_t>(),
-                                         id.at(4).get<std::int64_t>()});
+      record.known.identities.push_back(
+          {id.at(0).get<std::uint64_t>(), id.at(1).get<std::uint64_t>(),
+           id.at(2).get<std::uint64_t>(), id.at(3).get<std::int64_t>(),
+           id.at(4).get<std::int64_t>()});
     }
     record.known.sha256 = json.at("sha256").get<std::string>();
     if (json.contains("fault")) {
@@ -201,8 +202,7 @@ void VerdictCache::put(const std::filesystem::path& path, KnownVerdict verdict) 
 }
 
 void VerdictCache::forget_broken() {
-  std::erase_if(records_,
-                [](const auto& entry) { return !entry.second.known.verdict.is_ok(); });
+  std::erase_if(records_, [](const auto& entry) { return !entry.second.known.verdict.is_ok(); });
 }
 
 void VerdictCache::save() {

@@ -11,8 +11,8 @@
 
 namespace quiver {
 
-/// CPUs that this process may use: the affinity mask, reduced to the cgroup's CPU quota. At least 1.
-/// [any-thread]
+/// CPUs that this process may use: the affinity mask, reduced to the cgroup's CPU quota. At
+/// least 1. [any-thread]
 int available_cpus();
 
 /// A fixed set of workers for short parallel loops. The calling thread works too, so a pool of one

@@ -36,12 +36,14 @@ constexpr PositionalRow kCheckPositionals[] = {
     {.name = "FILE",
      .help = "A plugin's shared object, or a sampler's manifest",
      .completes = Completes::file}};
-constexpr OptionRow kCheckOptions[] = {
-    {.name = "only", .value = "GLOB", .default_value = "*", .help = "Run only checks of these names"},
-    {.name = "config",
-     .value = "FILE",
-     .help = "A config.json for the checks of architectures",
-     .completes = Completes::file}};
+constexpr OptionRow kCheckOptions[] = {{.name = "only",
+                                        .value = "GLOB",
+                                        .default_value = "*",
+                                        .help = "Run only checks of these names"},
+                                       {.name = "config",
+                                        .value = "FILE",
+                                        .help = "A config.json for the checks of architectures",
+                                        .completes = Completes::file}};
 constexpr OptionGroup kCheckGroups[] = {{"Options", kCheckOptions}};
 constexpr Example kCheckExamples[] = {
     {"plugins check ./my-sampler.so --only '*deterministic*'", "Some of the checks"}};
@@ -137,8 +139,7 @@ int run_new(const Arguments& arguments) {
   project.kind = *parse_kind(arguments.text("kind"));
   const std::filesystem::path named = folder.has_filename() ? folder : folder.parent_path();
   project.name = arguments.has("name") ? arguments.text("name") : named.filename().string();
-  project.language =
-      arguments.text("language") == "c" ? ProjectLanguage::c : ProjectLanguage::cpp;
+  project.language = arguments.text("language") == "c" ? ProjectLanguage::c : ProjectLanguage::cpp;
   const auto files = write_new_project(folder, project);
   nlohmann::ordered_json names = nlohmann::ordered_json::array();
   std::string text;
@@ -168,7 +169,8 @@ constexpr Command kInspectCommand = {.name = "plugins inspect",
 constexpr Command kCheckCommand = {
     .name = "plugins check",
     .summary = "Validates a plugin: a line a test, each in its own process",
-    .description = "Exit status 4 tells that a check failed. --threads says how many run at a time.",
+    .description =
+        "Exit status 4 tells that a check failed. --threads says how many run at a time.",
     .positionals = kCheckPositionals,
     .groups = kCheckGroups,
     .examples = kCheckExamples,
@@ -192,11 +194,23 @@ constexpr Command kVerifyCommand = {
 
 }  // namespace
 
-const Command& plugins_list_command() { return kListCommand; }
-const Command& plugins_inspect_command() { return kInspectCommand; }
-const Command& plugins_check_command() { return kCheckCommand; }
-const Command& plugins_new_command() { return kNewCommand; }
-const Command& plugins_lock_command() { return kLockCommand; }
-const Command& plugins_verify_command() { return kVerifyCommand; }
+const Command& plugins_list_command() {
+  return kListCommand;
+}
+const Command& plugins_inspect_command() {
+  return kInspectCommand;
+}
+const Command& plugins_check_command() {
+  return kCheckCommand;
+}
+const Command& plugins_new_command() {
+  return kNewCommand;
+}
+const Command& plugins_lock_command() {
+  return kLockCommand;
+}
+const Command& plugins_verify_command() {
+  return kVerifyCommand;
+}
 
 }  // namespace quiver::cli

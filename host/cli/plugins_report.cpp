@@ -132,9 +132,9 @@ std::string plugins_list_text(std::span<const PluginEntry> entries, bool is_colo
     version_width = std::max(version_width, entry.descriptor.version.size());
     kind_width = std::max(kind_width, kinds_of(entry).size());
   }
-  std::string text = fmt::format("{:<{}}  {:<{}}  {:<{}}  {:<{}}  {}\n", "state", kStateTitle.size(),
-                                 "name", name_width, "version", version_width, "kind", kind_width,
-                                 "offers");
+  std::string text =
+      fmt::format("{:<{}}  {:<{}}  {:<{}}  {:<{}}  {}\n", "state", kStateTitle.size(), "name",
+                  name_width, "version", version_width, "kind", kind_width, "offers");
   for (const PluginEntry& entry : entries) {
     std::vector<std::string_view> names;
     for (const PluginOffer& offer : entry.descriptor.offers) names.push_back(offer.name);
@@ -154,10 +154,10 @@ PluginInspection inspect_plugin(const PluginRegistry& registry, const std::strin
   if (!entry) {
     std::vector<std::string> names;
     for (const PluginEntry& known : registry.candidates()) names.push_back(known.descriptor.name);
-    throw Error(ErrorCode::plugin, fmt::format("there is no plugin '{}'", one_line(name_or_file, 200)),
-                "plugins inspect",
-                names.empty() ? "none is installed"
-                              : fmt::format("found are {}", fmt::join(names, ", ")));
+    throw Error(
+        ErrorCode::plugin, fmt::format("there is no plugin '{}'", one_line(name_or_file, 200)),
+        "plugins inspect",
+        names.empty() ? "none is installed" : fmt::format("found are {}", fmt::join(names, ", ")));
   }
   PluginInspection inspection;
   inspection.entry = *std::move(entry);
@@ -194,8 +194,9 @@ std::string plugin_inspection_text(const PluginInspection& inspection, bool is_c
            painted(std::string(state_name(entry.state)), level_of(entry.state), is_coloured));
   add_line(text, "reason", entry.reason);
   if (!descriptor.abi_stamp.empty()) {
-    add_line(text, "built for", fmt::format("API {}.{}, ABI \"{}\"", descriptor.api_major,
-                                            descriptor.api_minor, descriptor.abi_stamp));
+    add_line(text, "built for",
+             fmt::format("API {}.{}, ABI \"{}\"", descriptor.api_major, descriptor.api_minor,
+                         descriptor.abi_stamp));
   }
   for (const PluginOffer& offer : descriptor.offers) {
     text += fmt::format("\n{} {}\n", kind_noun(offer.kind), offer.name);
@@ -237,9 +238,9 @@ std::string plugins_verify_text(std::span<const VerifiedPlugin> plugins, bool is
   std::string text;
   for (const VerifiedPlugin& verified : plugins) {
     const std::string state = fmt::format("{:<8}", locked_state_name(verified.state));
-    text += fmt::format("{} {} ({})\n",
-                        painted(state, verified.state == LockedState::same ? 0 : 2, is_coloured),
-                        one_line(verified.plugin.name, 80), one_line(verified.plugin.path.string()));
+    text += fmt::format(
+        "{} {} ({})\n", painted(state, verified.state == LockedState::same ? 0 : 2, is_coloured),
+        one_line(verified.plugin.name, 80), one_line(verified.plugin.path.string()));
   }
   return text.empty() ? "no plugins are locked\n" : text;
 }

@@ -31,7 +31,8 @@ class BadModel : public testing::Test {
   void read_tensors() {
     const auto file = SafetensorsFile::open(folder.path() / "model.safetensors");
     for (const TensorView& tensor : file.tensors()) {
-      FloatTensor copy{tensor.shape, std::vector<float>(static_cast<std::size_t>(tensor.elements()))};
+      FloatTensor copy{tensor.shape,
+                       std::vector<float>(static_cast<std::size_t>(tensor.elements()))};
       decode_floats(tensor.dtype, tensor.data.data(), copy.values.size(), copy.values.data());
       tensors[std::string(tensor.name)] = std::move(copy);
     }
@@ -83,12 +84,23 @@ TEST_F(BadModel, a_wrong_shape_is_named_with_both_shapes) {
 
 TEST_F(BadModel, a_config_that_lies_about_sizes_is_refused) {
   take("reference/llama/llama/checkpoint");
-  for (const auto& [key, value] : std::map<std::string, nlohmann::json>{
-           {"hidden_size", 65}, {"hidden_size", 0}, {"hidden_size", -4}, {"hidden_size", 1e18},
-           {"num_hidden_layers", 3}, {"num_hidden_layers", 2147483647}, {"num_attention_heads", 3},
-           {"num_attention_heads", 2147483647}, {"num_key_value_heads", 3}, {"head_dim", 15},
-           {"vocab_size", 294}, {"vocab_size", 2147483647}, {"hidden_act", "mystery"},
-           {"intermediate_size", 2147483647}, {"rms_norm_eps", "small"}, {"rope_theta", 0}}) {
+  for (const auto& [key, value] :
+       std::map<std::string, nlohmann::json>{{"hidden_size", 65},
+                                             {"hidden_size", 0},
+                                             {"hidden_size", -4},
+                                             {"hidden_size", 1e18},
+                                             {"num_hidden_layers", 3},
+                                             {"num_hidden_layers", 2147483647},
+                                             {"num_attention_heads", 3},
+                                             {"num_attention_heads", 2147483647},
+                                             {"num_key_value_heads", 3},
+                                             {"head_dim", 15},
+                                             {"vocab_size", 294},
+                                             {"vocab_size", 2147483647},
+                                             {"hidden_act", "mystery"},
+                                             {"intermediate_size", 2147483647},
+                                             {"rms_norm_eps", "small"},
+                                             {"rope_theta", 0}}) {
     const nlohmann::json before = config;
     config[key] = value;
     load_error();

@@ -27,7 +27,8 @@ TEST_F(Generator, max_tokens_is_exact) {
     options.max_tokens = count;
     const Generation result = run(options);
     EXPECT_EQ(result.reason, FinishReason::length);
-    EXPECT_EQ(result.ids, std::vector<std::int32_t>(continuation.begin(), continuation.begin() + count));
+    EXPECT_EQ(result.ids,
+              std::vector<std::int32_t>(continuation.begin(), continuation.begin() + count));
   }
 }
 
@@ -94,7 +95,8 @@ TEST_F(Generator, perplexity_is_the_mean_over_logits_whatever_the_chunks) {
   EXPECT_NEAR(whole.perplexity, std::exp(whole.nll), 1e-9);
   PerplexityOptions windows;
   windows.context = 100;
-  EXPECT_EQ(perplexity(test.engine, ids, windows).tokens, 297U) << "the first of each window is given";
+  EXPECT_EQ(perplexity(test.engine, ids, windows).tokens, 297U)
+      << "the first of each window is given";
   windows.stride = 50;
   EXPECT_EQ(perplexity(test.engine, ids, windows).tokens, 299U) << "overlap scores every token";
 }

@@ -1,4 +1,5 @@
-// Every kernel table that this machine can run, against plain double arithmetic and the generic one.
+// Every kernel table that this machine can run, against plain double arithmetic and the generic
+// one.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -44,7 +45,8 @@ TEST_P(Kernels, matmul_agrees_with_double_on_ragged_shapes) {
             ASSERT_NEAR(out[r * stride + o], want, 1e-6 * magnitude + 1e-12)
                 << rows << "x" << outputs << "x" << inputs;
           }
-          ASSERT_EQ(out[r * stride + static_cast<std::size_t>(outputs)], -77.0F) << "wrote behind a row";
+          ASSERT_EQ(out[r * stride + static_cast<std::size_t>(outputs)], -77.0F)
+              << "wrote behind a row";
         }
       }
     }
@@ -113,7 +115,8 @@ TEST_P(Kernels, affine_codes_decode_to_the_generic_bits) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(all, Kernels, testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
+INSTANTIATE_TEST_SUITE_P(all, Kernels,
+                         testing::ValuesIn(available_kernels().begin(), available_kernels().end()),
                          [](const auto& param) { return std::string(param.param->name); });
 
 }  // namespace

@@ -25,7 +25,9 @@ std::string message_of(const std::function<void()>& action) {
   return {};
 }
 
-ModelConfig parse(const std::string& text) { return ModelConfig::parse(text, "config.json"); }
+ModelConfig parse(const std::string& text) {
+  return ModelConfig::parse(text, "config.json");
+}
 
 TEST(ModelConfig, values_are_found_by_path) {
   const auto config = parse(
@@ -54,7 +56,8 @@ TEST(ModelConfig, errors_name_the_value) {
 }
 
 TEST(ModelConfig, malformed_texts_are_refused_in_one_line) {
-  for (const std::string text : {"", "{", "[]", "3", "{\"a\": }", "\xff\xfe", "{} {}", "{\"a\": 1e999}"}) {
+  for (const std::string text :
+       {"", "{", "[]", "3", "{\"a\": }", "\xff\xfe", "{} {}", "{\"a\": 1e999}"}) {
     message_of([&] { parse(text); });
   }
   message_of([&] { parse(std::string(100000, '[')); });
@@ -81,13 +84,14 @@ TEST(ModelConfig, end_ids_come_from_the_generation_config_first) {
 }
 
 TEST(RopeFrequencies, nonsense_is_refused) {
-  for (const char* text :
-       {R"({"rope_theta": 0})", R"({"rope_theta": -5})",
-        R"({"rope_scaling": {"rope_type": "mystery", "factor": 2}, "max_position_embeddings": 9})",
-        R"({"rope_scaling": {"rope_type": "linear"}})",
-        R"({"rope_scaling": {"rope_type": "linear", "factor": 0}})",
-        R"({"rope_scaling": {"rope_type": "yarn", "factor": 2}})",
-        R"({"rope_scaling": {"rope_type": "llama3", "factor": 2, "original_max_position_embeddings": 64}})"}) {
+  for (
+      const char* text :
+      {R"({"rope_theta": 0})", R"({"rope_theta": -5})",
+       R"({"rope_scaling": {"rope_type": "mystery", "factor": 2}, "max_position_embeddings": 9})",
+       R"({"rope_scaling": {"rope_type": "linear"}})",
+       R"({"rope_scaling": {"rope_type": "linear", "factor": 0}})",
+       R"({"rope_scaling": {"rope_type": "yarn", "factor": 2}})",
+       R"({"rope_scaling": {"rope_type": "llama3", "factor": 2, "original_max_position_embeddings": 64}})"}) {
     message_of([&] { rope_frequencies(parse(text), "", 16); });
   }
 }

@@ -55,9 +55,10 @@ TEST_P(LlamaReference, block_outputs_match_the_recorded_activations) {
     Sequence sequence = test.engine.new_sequence();
     const Feed feed{&sequence, ids, Wanted::none};
     std::vector<float> first_block;
-    test.engine.forward({&feed, 1}, [&](std::string_view tensor, int, int, std::span<const float> values) {
-      if (tensor == "block.0") first_block.assign(values.begin(), values.end());
-    });
+    test.engine.forward({&feed, 1},
+                        [&](std::string_view tensor, int, int, std::span<const float> values) {
+                          if (tensor == "block.0") first_block.assign(values.begin(), values.end());
+                        });
     const auto want = floats(tensors, entry.at("activations").at("out"));
     EXPECT_LE(largest_difference(first_block, want), tolerance) << name;
   }
@@ -71,7 +72,8 @@ INSTANTIATE_TEST_SUITE_P(all, LlamaReference,
 /// Logits of the sequences [2, 40] that the converter's reference recorded.
 void expect_calibration_logits(const std::string& folder, const std::string& logits,
                                double tolerance) {
-  const auto expected = SafetensorsFile::open(shared("reference/convert/llama_a/expected.safetensors"));
+  const auto expected =
+      SafetensorsFile::open(shared("reference/convert/llama_a/expected.safetensors"));
   const TensorView& tokens = expected.at("calib_tokens");
   std::vector<std::int32_t> ids(static_cast<std::size_t>(tokens.elements()));
   std::memcpy(ids.data(), tokens.data.data(), tokens.data.size());
@@ -81,7 +83,8 @@ void expect_calibration_logits(const std::string& folder, const std::string& log
   const std::size_t values = want.size() / static_cast<std::size_t>(tokens.shape.at(0));
   for (std::size_t i = 0; i < static_cast<std::size_t>(tokens.shape.at(0)); ++i) {
     const Logits got = all_logits(test.engine, std::span(ids).subspan(i * length, length), length);
-    EXPECT_LE(largest_difference(got.values, std::span(want).subspan(i * values, values)), tolerance);
+    EXPECT_LE(largest_difference(got.values, std::span(want).subspan(i * values, values)),
+              tolerance);
   }
 }
 
@@ -107,8 +110,9 @@ TEST(LoraReference, base_model_logits_match) {
       const std::size_t stored = want.size() / rows;
       ids.resize(batch.at("lengths").at(row));  // what follows is padding
       const Logits got = all_logits(test.engine, ids, ids.size());
-      EXPECT_LE(largest_difference(got.values, std::span(want).subspan(row * stored, got.values.size())),
-                expected.at("tolerance").at("logits_abs").get<double>());
+      EXPECT_LE(
+          largest_difference(got.values, std::span(want).subspan(row * stored, got.values.size())),
+          expected.at("tolerance").at("logits_abs").get<double>());
     }
   }
 }

@@ -1,4 +1,5 @@
-// A row's bits depend on its own sequence only: not on neighbours, chunks, threads or rejected rows.
+// A row's bits depend on its own sequence only: not on neighbours, chunks, threads or rejected
+// rows.
 #include <gtest/gtest.h>
 
 #include <random>
@@ -87,7 +88,8 @@ TEST_P(RowIndependence, rejected_rows_leave_no_trace) {
     const std::size_t right = std::min<std::size_t>(random() % 5, text.size() - done);
     std::vector<std::int32_t> ids(text.begin() + static_cast<std::ptrdiff_t>(done),
                                   text.begin() + static_cast<std::ptrdiff_t>(done + right));
-    ids.insert(ids.end(), wrong.begin(), wrong.begin() + 1 + static_cast<std::ptrdiff_t>(random() % 7));
+    ids.insert(ids.end(), wrong.begin(),
+               wrong.begin() + 1 + static_cast<std::ptrdiff_t>(random() % 7));
     const Feed feed{&sequence, ids, Wanted::all};
     const Logits logits = engine.forward({&feed, 1});
     sequence.accept(static_cast<int>(right));
@@ -142,8 +144,9 @@ TEST_P(RowIndependence, a_truncated_sequence_goes_on_as_if_it_had_never_been_lon
   const Logits again = engine.forward({&feed, 1});
   const Logits whole = all_logits(engine, ids, ids.size());
   const auto width = static_cast<std::size_t>(whole.vocabulary);
-  EXPECT_EQ(again.values, std::vector<float>(whole.values.begin() + static_cast<std::ptrdiff_t>(70 * width),
-                                             whole.values.end()));
+  EXPECT_EQ(again.values,
+            std::vector<float>(whole.values.begin() + static_cast<std::ptrdiff_t>(70 * width),
+                               whole.values.end()));
 }
 
 INSTANTIATE_TEST_SUITE_P(all, RowIndependence, testing::Values("llama", "mistral", "qwen3"),

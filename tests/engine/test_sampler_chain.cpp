@@ -46,7 +46,9 @@ TEST(SamplerChain, logits_that_are_not_numbers_are_an_error) {
 class Counting : public Sampler {
  public:
   std::size_t state_bytes() const override { return sizeof(std::uint32_t); }
-  void reset(std::span<std::byte> state) const override { std::memset(state.data(), 0, state.size()); }
+  void reset(std::span<std::byte> state) const override {
+    std::memset(state.data(), 0, state.size());
+  }
   bool chooses() const override { return true; }
   std::int32_t choose(Candidates& candidates, const SamplerContext& context,
                       std::span<std::byte> state) const override {
@@ -54,7 +56,8 @@ class Counting : public Sampler {
     std::memcpy(&count, state.data(), sizeof(count));
     ++count;
     std::memcpy(state.data(), &count, sizeof(count));
-    const auto index = static_cast<std::size_t>(context.uniform(count) * static_cast<double>(candidates.count));
+    const auto index =
+        static_cast<std::size_t>(context.uniform(count) * static_cast<double>(candidates.count));
     return candidates.ids[index];
   }
 };

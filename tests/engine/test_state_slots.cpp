@@ -132,8 +132,8 @@ TEST_F(StateSlots, accepting_n_rows_leaves_the_state_of_having_fed_only_those) {
     const auto rest = std::span(ids).subspan(10 + static_cast<std::size_t>(accepted));
     const Feed feed{&sequence, rest, Wanted::all};
     const Logits got = test.engine.forward({&feed, 1});
-    const std::vector<float> want(whole.values.end() - static_cast<std::ptrdiff_t>(got.values.size()),
-                                  whole.values.end());
+    const std::vector<float> want(
+        whole.values.end() - static_cast<std::ptrdiff_t>(got.values.size()), whole.values.end());
     EXPECT_EQ(got.values, want) << accepted << " of 7 accepted";
   }
 }
@@ -162,10 +162,11 @@ TEST_F(StateSlots, the_convolution_follows_its_formula) {
   std::vector<float> after;
   Sequence sequence = test.engine.new_sequence();
   const Feed feed{&sequence, std::span(ids).first(6), Wanted::none};
-  test.engine.forward({&feed, 1}, [&](std::string_view name, int, int, std::span<const float> values) {
-    if (name == "embed") embedded.assign(values.begin(), values.end());
-    if (name == "block.0") after.assign(values.begin(), values.end());
-  });
+  test.engine.forward({&feed, 1},
+                      [&](std::string_view name, int, int, std::span<const float> values) {
+                        if (name == "embed") embedded.assign(values.begin(), values.end());
+                        if (name == "block.0") after.assign(values.begin(), values.end());
+                      });
   const auto& norm = tensors.at("layers.0.norm.weight").values;
   const auto& conv = tensors.at("layers.0.conv.weight").values;
   const auto& bias = tensors.at("layers.0.conv.bias").values;
@@ -173,7 +174,8 @@ TEST_F(StateSlots, the_convolution_follows_its_formula) {
   const auto normed = [&](int t, int c) -> double {
     if (t < 0) return 0;
     double mean = 0;
-    for (int i = 0; i < kHidden; ++i) mean += std::pow(double{embedded[static_cast<std::size_t>(t * kHidden + i)]}, 2) / kHidden;
+    for (int i = 0; i < kHidden; ++i)
+      mean += std::pow(double{embedded[static_cast<std::size_t>(t * kHidden + i)]}, 2) / kHidden;
     return double{embedded[static_cast<std::size_t>(t * kHidden + c)]} / std::sqrt(mean + 1e-5) *
            double{norm[static_cast<std::size_t>(c)]};
   };
@@ -181,12 +183,15 @@ TEST_F(StateSlots, the_convolution_follows_its_formula) {
     std::vector<double> y(kHidden);
     for (int c = 0; c < kHidden; ++c) {
       double sum = double{bias[static_cast<std::size_t>(c)]};
-      for (int j = 0; j < kKernel; ++j) sum += double{conv[static_cast<std::size_t>(c * kKernel + j)]} * normed(t - 3 + j, c);
+      for (int j = 0; j < kKernel; ++j)
+        sum += double{conv[static_cast<std::size_t>(c * kKernel + j)]} * normed(t - 3 + j, c);
       y[static_cast<std::size_t>(c)] = sum / (1 + std::exp(-sum)) + normed(t, c);
     }
     for (int c = 0; c < kHidden; ++c) {
       double want = double{embedded[static_cast<std::size_t>(t * kHidden + c)]};
-      for (int i = 0; i < kHidden; ++i) want += double{mix[static_cast<std::size_t>(c * kHidden + i)]} * y[static_cast<std::size_t>(i)];
+      for (int i = 0; i < kHidden; ++i)
+        want +=
+            double{mix[static_cast<std::size_t>(c * kHidden + i)]} * y[static_cast<std::size_t>(i)];
       EXPECT_NEAR(double{after[static_cast<std::size_t>(t * kHidden + c)]}, want, 1e-5);
     }
   }

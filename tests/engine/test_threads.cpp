@@ -28,15 +28,19 @@ TEST(ThreadPool, every_task_runs_once_by_a_worker_of_the_pool) {
 
 TEST(ThreadPool, the_first_exception_reaches_the_caller_and_the_pool_goes_on) {
   ThreadPool pool(3);
-  EXPECT_THROW(pool.run(50, [](int task, int) {
-    if (task == 7) throw std::runtime_error("seven");
-  }), std::runtime_error);
+  EXPECT_THROW(pool.run(50,
+                        [](int task, int) {
+                          if (task == 7) throw std::runtime_error("seven");
+                        }),
+               std::runtime_error);
   std::atomic<int> done{0};
   pool.run(50, [&](int, int) { ++done; });
   EXPECT_EQ(done.load(), 50);
 }
 
-TEST(ThreadPool, this_machine_has_at_least_one_cpu) { EXPECT_GE(available_cpus(), 1); }
+TEST(ThreadPool, this_machine_has_at_least_one_cpu) {
+  EXPECT_GE(available_cpus(), 1);
+}
 
 }  // namespace
 }  // namespace quiver

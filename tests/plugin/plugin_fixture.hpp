@@ -75,7 +75,8 @@ class PluginFolder {
     const fs::path file = path() / file_name;
     const fs::path beside = base() / "beside";
     std::ofstream(beside, std::ios::binary)
-        .write(reinterpret_cast<const char*>(bytes.data()), static_cast<std::streamsize>(bytes.size()));
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
     ::chmod(beside.c_str(), 0644);
     fs::rename(beside, file);
     return file;

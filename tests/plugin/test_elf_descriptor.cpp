@@ -18,7 +18,9 @@ using quiver_test::set_text;
 using quiver_test::subject;
 using testing::HasSubstr;
 
-std::vector<std::byte> good_bytes() { return read_bytes(subject("subject-good")); }
+std::vector<std::byte> good_bytes() {
+  return read_bytes(subject("subject-good"));
+}
 
 Elf64_Ehdr& header_in(std::vector<std::byte>& bytes) {
   return *reinterpret_cast<Elf64_Ehdr*>(bytes.data());
@@ -48,7 +50,8 @@ TEST(ElfDescriptor, IsReadWithoutLoading) {
 }
 
 TEST(ElfDescriptor, ListsModelTypesOfArchitectures) {
-  const DescriptorReading reading = read_descriptor(read_bytes(subject("subject-wagon")), host_api());
+  const DescriptorReading reading =
+      read_descriptor(read_bytes(subject("subject-wagon")), host_api());
   ASSERT_TRUE(reading.descriptor);
   EXPECT_EQ(reading.descriptor->offers[0].model_types, (std::vector<std::string>{"wagon", "cart"}));
   EXPECT_EQ(reading.descriptor->offers[0].gguf_architectures,
@@ -211,8 +214,7 @@ TEST(ElfDescriptor, TakesAFullTableOfOffers) {
 }
 
 TEST(ElfDescriptor, RefusesAPluginWithoutItsSymbol) {
-  const auto reading =
-      read_descriptor(read_bytes(subject("subject-no-entry")), host_api());
+  const auto reading = read_descriptor(read_bytes(subject("subject-no-entry")), host_api());
   EXPECT_EQ(reading.refusal.fault, PluginFault::no_entry_symbol);
   EXPECT_THAT(reading.refusal.reason, HasSubstr("quiver_plugin"));
   ASSERT_TRUE(reading.descriptor);

@@ -60,7 +60,8 @@ TEST_F(LockFileTest, ThatIsDamagedLetsNothingThrough) {
   for (const std::string text :
        {"", "{", "[]", "{\"quiver_lock\":1}", "{\"quiver_lock\":2,\"plugins\":[]}",
         "{\"quiver_lock\":1,\"plugins\":[{\"name\":\"one\"}]}",
-        "{\"quiver_lock\":1,\"plugins\":[{\"name\":\"one\",\"path\":\"/p\",\"sha256\":\"abc\"}]}"}) {
+        "{\"quiver_lock\":1,\"plugins\":[{\"name\":\"one\",\"path\":\"/"
+        "p\",\"sha256\":\"abc\"}]}"}) {
     const auto path = folder.write("damaged", std::string_view(text));
     ::chmod(path.c_str(), 0644);
     const LockFile lock = LockFile::read(path);

@@ -44,8 +44,8 @@ std::string refusal(const std::function<void()>& read, ErrorCode code = ErrorCod
 }
 
 TEST(PluginOptions, AreTheDefaultsWhereNothingIsGiven) {
-  for (const PluginOptions& options : {from_text(""), from_json(nullptr),
-                                       PluginOptions("sampler 'top'", kSpecs)}) {
+  for (const PluginOptions& options :
+       {from_text(""), from_json(nullptr), PluginOptions("sampler 'top'", kSpecs)}) {
     EXPECT_EQ(options.number("p"), 0.95);
     EXPECT_EQ(options.integer("k"), 40);
     EXPECT_FALSE(options.flag("strict"));

@@ -37,7 +37,8 @@ TEST(PluginFile, LoadsWhatWasOpenedNotWhatTookItsName) {
 
 TEST(PluginFile, LoadsLibrariesOfOneDescriptorNumberApart) {
   const PluginFolder folder;
-  // The loader knows libraries by path; the path holds a descriptor's number, and numbers come back.
+  // The loader knows libraries by path; the path holds a descriptor's number, and numbers come
+  // back.
   for (const char* name : {"first", "second", "third"}) {
     const auto path = folder.add(std::string(name) + ".so", quiver_test::renamed(name, name));
     EXPECT_EQ(load_elf_plugin(PluginFile::open(path))->name(), name);

@@ -87,10 +87,13 @@ TEST(PluginsReport, InspectsOptionsWithRangesAndDefaults) {
   EXPECT_EQ(json["name"], "subject-good");
   EXPECT_EQ(json["api"], "1.0");
   ASSERT_EQ(json["options"].size(), 2U);
-  EXPECT_EQ(json["options"][0],
-            Json({{"offer", "subject-good"}, {"name", "factor"}, {"type", "number"},
-                  {"default", 1.0}, {"minimum", 0.0}, {"maximum", 4.0},
-                  {"summary", "What logits are multiplied by"}}));
+  EXPECT_EQ(json["options"][0], Json({{"offer", "subject-good"},
+                                      {"name", "factor"},
+                                      {"type", "number"},
+                                      {"default", 1.0},
+                                      {"minimum", 0.0},
+                                      {"maximum", 4.0},
+                                      {"summary", "What logits are multiplied by"}}));
   EXPECT_EQ(json["options"][1]["default"], "none");
   EXPECT_EQ(json["options"][1]["minimum"], nullptr);
   EXPECT_THAT(plugin_inspection_text(inspection, false),

@@ -106,7 +106,8 @@ TEST(PluginRegistry, LetsTheFirstOfTwoWithOneOfferWin) {
   EXPECT_EQ(loser.state, PluginState::shadowed);
   EXPECT_THAT(loser.reason, HasSubstr("sampler 'subject-good' comes from plugin 'subject-good'"));
   EXPECT_THAT(loser.reason, HasSubstr("a.so"));
-  EXPECT_EQ(registry.find_offer(OfferKind::sampler, "subject-good")->plugin.path.filename(), "a.so");
+  EXPECT_EQ(registry.find_offer(OfferKind::sampler, "subject-good")->plugin.path.filename(),
+            "a.so");
 }
 
 TEST(PluginRegistry, LetsTheFirstFolderWin) {

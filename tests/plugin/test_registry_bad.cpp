@@ -139,7 +139,8 @@ TEST_F(BadFolder, HoldsAManifestThatIsNone) {
 
 TEST_F(BadFolder, HoldsAFileThatMayNotBeRead) {
   ::chmod(folder.add("bad.so", other_good()).c_str(), 0200);
-  if (::geteuid() != 0) return expect_refused("bad.so", PluginFault::unreadable, "Permission denied");
+  if (::geteuid() != 0)
+    return expect_refused("bad.so", PluginFault::unreadable, "Permission denied");
   // Root may read everything, so a child looks as nobody.
   ASSERT_EQ(::chown((folder.path() / "bad.so").c_str(), 65534, 65534), 0);
   const pid_t child = ::fork();

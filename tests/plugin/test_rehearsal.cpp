@@ -54,16 +54,14 @@ INSTANTIATE_TEST_SUITE_P(
              "crashed with SIGABRT while loading: the subject gives up"},
         Case{"subject-throws", PluginFault::crashed, "the subject throws while it is loaded"},
         Case{"subject-prints", PluginFault::prints_to_stdout, "'Hello from the subject'"},
-        Case{"subject-exits", PluginFault::exited,
-             "ended the process with status 0 while loading"},
+        Case{"subject-exits", PluginFault::exited, "ended the process with status 0 while loading"},
         Case{"subject-undefined-symbol", PluginFault::load_failed,
              "undefined symbol: symbol_that_nobody_defines"},
         Case{"subject-other-descriptor", PluginFault::bad_entry, "another descriptor"},
         Case{"subject-small-entry", PluginFault::bad_entry, "entry is incomplete"},
         Case{"subject-init-fails", PluginFault::init_failed, "its init returned 7"},
         Case{"subject-no-interface", PluginFault::missing_interface, "quiver.sampler/1"},
-        Case{"subject-answers-all", PluginFault::answers_unknown_interface,
-             "unknown interface id"},
+        Case{"subject-answers-all", PluginFault::answers_unknown_interface, "unknown interface id"},
         Case{"subject-factory-throws", PluginFault::factory_failed, "no sampler today"},
         Case{"subject-factory-throws-int", PluginFault::factory_failed, "no std::exception"},
         Case{"subject-makes-nothing", PluginFault::factory_failed, "made nothing"},
@@ -99,7 +97,8 @@ TEST(Rehearsal, SeesACrashInDeinit) {
 }
 
 TEST(Rehearsal, SeesACrashAtExit) {
-  if (kIsSanitized) GTEST_SKIP() << "under a sanitizer the child leaves without running destructors";
+  if (kIsSanitized)
+    GTEST_SKIP() << "under a sanitizer the child leaves without running destructors";
   const Verdict verdict = verdict_on("subject-crashes-at-exit");
   EXPECT_EQ(verdict.reason, "crashed with SIGSEGV at exit");
 }

@@ -17,7 +17,9 @@ using testing::ContainsRegex;
 
 const std::string kSum(64, 'a');
 
-std::vector<FileIdentity> identity(std::int64_t ctime) { return {{1, 2, 3, 4, ctime}}; }
+std::vector<FileIdentity> identity(std::int64_t ctime) {
+  return {{1, 2, 3, 4, ctime}};
+}
 
 class VerdictCacheTest : public testing::Test {
  protected:

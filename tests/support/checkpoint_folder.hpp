@@ -46,7 +46,8 @@ inline void write_tensors(const std::filesystem::path& path,
   std::vector<TensorInfo> infos;
   for (const auto& [name, tensor] : tensors) infos.push_back({name, DType::f32, tensor.shape});
   SafetensorsWriter writer(path, infos);
-  for (const auto& [name, tensor] : tensors) writer.write(name, std::as_bytes(std::span(tensor.values)));
+  for (const auto& [name, tensor] : tensors)
+    writer.write(name, std::as_bytes(std::span(tensor.values)));
   writer.commit();
 }
 

@@ -3,8 +3,8 @@
 
 #include <dlfcn.h>
 
-#include <quiver/architecture.hpp>
 #include <quiver/entry.h>
+#include <quiver/architecture.hpp>
 #include <quiver/kv_strategy.hpp>
 #include <quiver/quant_scheme.hpp>
 #include <stdexcept>
@@ -20,7 +20,8 @@ inline const quiver_plugin_entry& plugin_entry(const std::string& name) {
       static_cast<const quiver_plugin_entry*>(::dlsym(library, QUIVER_ENTRY_SYMBOL));
   if (entry == nullptr) throw std::runtime_error(path + " has no entry");
   static const quiver_host host{sizeof(quiver_host), QUIVER_API_MAJOR, QUIVER_API_MINOR,
-                                [](int, const char*) {}, [](const char*) -> const void* { return nullptr; }};
+                                [](int, const char*) {},
+                                [](const char*) -> const void* { return nullptr; }};
   if (entry->init(&host) != 0) throw std::runtime_error(path + " refuses to start");
   return *entry;
 }

@@ -20,8 +20,9 @@ float sum_lanes(__m256 v) {
   return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
 }
 
-/// A tile of R rows by O outputs. Each (row, output) has one chain of eight lanes over all inputs, so
-/// its bits are those of any other tile shape. 4 x 3: 12 accumulators and 4 operands in 16 registers.
+/// A tile of R rows by O outputs. Each (row, output) has one chain of eight lanes over all inputs,
+/// so its bits are those of any other tile shape. 4 x 3: 12 accumulators and 4 operands in 16
+/// registers.
 template <int R, int O>
 void tile(const float* x, std::size_t x_stride, const float* w, int inputs, float* out,
           std::size_t out_stride) {
@@ -159,6 +160,8 @@ constexpr KernelTable kTable = {"avx2",     matmul,         bf16_to_f32,
 
 }  // namespace
 
-const KernelTable* avx2_kernels() { return &kTable; }
+const KernelTable* avx2_kernels() {
+  return &kTable;
+}
 
 }  // namespace quiver

@@ -1,5 +1,6 @@
-// Kernels for AVX-512 (F, BW, DQ, VL). Built with wide flags: nothing here may instantiate an inline
-// function or template that another file shares, since the linker might keep this copy for all.
+// Kernels for AVX-512 (F, BW, DQ, VL). Built with wide flags: nothing here may instantiate an
+// inline function or template that another file shares, since the linker might keep this copy for
+// all.
 #include <immintrin.h>
 
 #include "core/kernels/kernel_table.hpp"
@@ -9,7 +10,9 @@ namespace {
 
 constexpr int kLanes = 16;
 
-__mmask16 tail_mask(int count) { return static_cast<__mmask16>((1U << count) - 1U); }
+__mmask16 tail_mask(int count) {
+  return static_cast<__mmask16>((1U << count) - 1U);
+}
 
 float sum_lanes(__m512 v) {
   const __m256 halves = _mm256_add_ps(_mm512_castps512_ps256(v), _mm512_extractf32x8_ps(v, 1));
@@ -19,9 +22,9 @@ float sum_lanes(__m512 v) {
   return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
 }
 
-/// A tile of R rows by O outputs. Each (row, output) has one chain of sixteen lanes over all inputs,
-/// so its bits are those of any other tile shape. 4 x 6: 24 accumulators and 7 operands in 32
-/// registers.
+/// A tile of R rows by O outputs. Each (row, output) has one chain of sixteen lanes over all
+/// inputs, so its bits are those of any other tile shape. 4 x 6: 24 accumulators and 7 operands in
+/// 32 registers.
 template <int R, int O>
 void tile(const float* x, std::size_t x_stride, const float* w, int inputs, float* out,
           std::size_t out_stride) {
@@ -145,6 +148,8 @@ constexpr KernelTable kTable = {"avx512",   matmul,         bf16_to_f32,
 
 }  // namespace
 
-const KernelTable* avx512_kernels() { return &kTable; }
+const KernelTable* avx512_kernels() {
+  return &kTable;
+}
 
 }  // namespace quiver

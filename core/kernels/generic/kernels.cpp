@@ -8,8 +8,8 @@
 namespace quiver {
 namespace {
 
-// Eight partial sums per output, as the vector tables have lanes: short enough to add up exactly the
-// same way for every row, long enough for a compiler to vectorize.
+// Eight partial sums per output, as the vector tables have lanes: short enough to add up exactly
+// the same way for every row, long enough for a compiler to vectorize.
 constexpr int kLanes = 8;
 
 float dot(const float* x, const float* w, int inputs) {
@@ -30,7 +30,8 @@ void matmul(const float* x, std::size_t x_stride, int rows, const float* w, int 
     const float* weights = w + static_cast<std::size_t>(o) * static_cast<std::size_t>(inputs);
     for (int r = 0; r < rows; ++r) {
       const auto row = static_cast<std::size_t>(r);
-      out[row * out_stride + static_cast<std::size_t>(o)] = dot(x + row * x_stride, weights, inputs);
+      out[row * out_stride + static_cast<std::size_t>(o)] =
+          dot(x + row * x_stride, weights, inputs);
     }
   }
 }
@@ -64,15 +65,14 @@ void decode_affine8(const void* codes, const float* scales, const float* biases,
   }
 }
 
-constexpr KernelTable kTable = {"generic",
-                                matmul,
-                                halves_to_f32<bf16_to_f32>,
-                                halves_to_f32<f16_to_f32>,
-                                decode_affine4,
-                                decode_affine8};
+constexpr KernelTable kTable = {
+    "generic",      matmul,        halves_to_f32<bf16_to_f32>, halves_to_f32<f16_to_f32>,
+    decode_affine4, decode_affine8};
 
 }  // namespace
 
-const KernelTable* generic_kernels() { return &kTable; }
+const KernelTable* generic_kernels() {
+  return &kTable;
+}
 
 }  // namespace quiver

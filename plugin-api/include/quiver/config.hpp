@@ -65,13 +65,12 @@ class Config {
 
  private:
   [[noreturn]] static void missing(std::string_view path) {
-    throw Error(ErrorCode::bad_input, "a required value is missing", "config.json, " + std::string(path),
-                "add it, or use a complete checkpoint");
+    throw Error(ErrorCode::bad_input, "a required value is missing",
+                "config.json, " + std::string(path), "add it, or use a complete checkpoint");
   }
   static int whole(std::string_view path, double value, int minimum) {
     if (!(value >= minimum && value < 2147483648.0) || value != std::floor(value)) {
-      throw Error(ErrorCode::bad_input,
-                  "not a whole number of at least " + std::to_string(minimum),
+      throw Error(ErrorCode::bad_input, "not a whole number of at least " + std::to_string(minimum),
                   "config.json, " + std::string(path), "correct the file");
     }
     return static_cast<int>(value);

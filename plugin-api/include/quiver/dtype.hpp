@@ -7,7 +7,21 @@
 namespace quiver {
 
 /// Element type of a stored tensor, named as in the safetensors format.
-enum class DType : std::uint8_t { f32, f16, bf16, f64, u8, i8, u16, i16, u32, i32, u64, i64, boolean };
+enum class DType : std::uint8_t {
+  f32,
+  f16,
+  bf16,
+  f64,
+  u8,
+  i8,
+  u16,
+  i16,
+  u32,
+  i32,
+  u64,
+  i64,
+  boolean
+};
 
 /// Bytes of one element. [any-thread]
 constexpr std::size_t size_bytes(DType type) noexcept {

@@ -1,4 +1,5 @@
-/* The binary contract of a plugin: the descriptor that lies in its file, and its one exported symbol.
+/* The binary contract of a plugin: the descriptor that lies in its file, and its one exported
+ * symbol.
  *
  * Plain C99, no library needed. Everything here is frozen within API major 1: fields are never
  * moved, resized or removed; new ones are only ever appended, and both sides look at `size` before
@@ -20,7 +21,8 @@
 #define QUIVER_ENTRY_SYMBOL "quiver_plugin"
 
 /* The first eight bytes of a descriptor. */
-#define QUIVER_DESCRIPTOR_MAGIC {'Q', 'U', 'I', 'V', 'E', 'R', 'P', '1'}
+#define QUIVER_DESCRIPTOR_MAGIC \
+  { 'Q', 'U', 'I', 'V', 'E', 'R', 'P', '1' }
 
 enum { QUIVER_MAX_OFFERS = 24 };
 
@@ -34,13 +36,15 @@ enum quiver_kind {
   QUIVER_KIND_KV_STRATEGY = 5
 };
 
-/* One thing that a plugin offers. All texts are UTF-8 and end with a zero byte inside their field. */
+/* One thing that a plugin offers. All texts are UTF-8 and end with a zero byte inside their field.
+ */
 struct quiver_offer {
-  uint32_t kind;    /* enum quiver_kind */
-  char name[32];    /* what users type: lower case letters, digits, '-', '_' and '.' */
+  uint32_t kind;     /* enum quiver_kind */
+  char name[32];     /* what users type: lower case letters, digits, '-', '_' and '.' */
   char summary[124]; /* one line for people, no final full stop */
   /* Architectures only, both separated by commas without spaces: the `model_type`s of config.json
-   * that this architecture runs, and the `general.architecture`s of GGUF files that it can import. */
+   * that this architecture runs, and the `general.architecture`s of GGUF files that it can import.
+   */
   char model_types[192];
   char gguf_architectures[96];
 };
@@ -48,9 +52,9 @@ struct quiver_offer {
 /* Who a plugin is and what it offers. Fixed size, no pointers: the host reads it from the file
  * without loading the library, and decides from it alone whether the library may be loaded. */
 struct quiver_descriptor {
-  char magic[8];       /* QUIVER_DESCRIPTOR_MAGIC */
-  uint32_t size;       /* sizeof(struct quiver_descriptor) where the plugin was built */
-  uint16_t api_major;  /* QUIVER_API_MAJOR where the plugin was built */
+  char magic[8];      /* QUIVER_DESCRIPTOR_MAGIC */
+  uint32_t size;      /* sizeof(struct quiver_descriptor) where the plugin was built */
+  uint16_t api_major; /* QUIVER_API_MAJOR where the plugin was built */
   uint16_t api_minor;
   char abi_stamp[64];  /* QUIVER_ABI_STAMP where the plugin was built */
   uint32_t offer_size; /* sizeof(struct quiver_offer) where the plugin was built */
@@ -68,25 +72,25 @@ struct quiver_host {
   uint16_t api_minor;
   /* Writes one line to the host's log (stderr). level: 0 error, 1 warning, 2 information.
    * `message` is copied. [any-thread] */
-  void (*log)(int level, const char *message);
+  void (*log)(int level, const char* message);
   /* Optional host services by id, e.g. "quiver.progress/1"; NULL where this host has none of that
    * name, and a plugin must work without. [any-thread] */
-  const void *(*get)(const char *service_id);
+  const void* (*get)(const char* service_id);
 };
 
 /* The one symbol that a plugin exports, named QUIVER_ENTRY_SYMBOL. */
 struct quiver_plugin_entry {
   uint32_t size; /* sizeof(struct quiver_plugin_entry) where the plugin was built */
-  const struct quiver_descriptor *descriptor;
+  const struct quiver_descriptor* descriptor;
   /* Prepares the plugin; `host` stays valid for the life of the process. Returns 0, or another
    * value to be refused. Counted: may be called again, each call paired with one deinit.
    * [load-thread] */
-  int (*init)(const struct quiver_host *host);
+  int (*init)(const struct quiver_host* host);
   /* Undoes one init. [load-thread] */
   void (*deinit)(void);
   /* The plugin's implementation of an interface, e.g. "quiver.sampler/1", or NULL for an id that it
    * does not know exactly. The object lives as long as the library. [any-thread] */
-  const void *(*get)(const char *interface_id);
+  const void* (*get)(const char* interface_id);
 };
 
 #if defined(_WIN32)
@@ -94,7 +98,8 @@ struct quiver_plugin_entry {
 #else
 #define QUIVER_EXPORT __attribute__((visibility("default")))
 #endif
-#define QUIVER_IN_DESCRIPTOR_SECTION __attribute__((section(QUIVER_DESCRIPTOR_SECTION), used, aligned(8)))
+#define QUIVER_IN_DESCRIPTOR_SECTION \
+  __attribute__((section(QUIVER_DESCRIPTOR_SECTION), used, aligned(8)))
 
 #define QUIVER_STRINGIFY_(x) #x
 #define QUIVER_STRINGIFY(x) QUIVER_STRINGIFY_(x)
@@ -134,10 +139,14 @@ struct quiver_plugin_entry {
 /* Offers for the table. */
 #define QUIVER_OFFER_ARCHITECTURE(name, summary, model_types, gguf_architectures) \
   { QUIVER_KIND_ARCHITECTURE, name, summary, model_types, gguf_architectures }
-#define QUIVER_OFFER_SAMPLER(name, summary) { QUIVER_KIND_SAMPLER, name, summary, "", "" }
-#define QUIVER_OFFER_CANVAS_SAMPLER(name, summary) { QUIVER_KIND_CANVAS_SAMPLER, name, summary, "", "" }
-#define QUIVER_OFFER_QUANT_SCHEME(name, summary) { QUIVER_KIND_QUANT_SCHEME, name, summary, "", "" }
-#define QUIVER_OFFER_KV_STRATEGY(name, summary) { QUIVER_KIND_KV_STRATEGY, name, summary, "", "" }
+#define QUIVER_OFFER_SAMPLER(name, summary) \
+  { QUIVER_KIND_SAMPLER, name, summary, "", "" }
+#define QUIVER_OFFER_CANVAS_SAMPLER(name, summary) \
+  { QUIVER_KIND_CANVAS_SAMPLER, name, summary, "", "" }
+#define QUIVER_OFFER_QUANT_SCHEME(name, summary) \
+  { QUIVER_KIND_QUANT_SCHEME, name, summary, "", "" }
+#define QUIVER_OFFER_KV_STRATEGY(name, summary) \
+  { QUIVER_KIND_KV_STRATEGY, name, summary, "", "" }
 
 /* Writes the descriptor into its section. The arguments after the texts are the offers:
  *
@@ -145,10 +154,19 @@ struct quiver_plugin_entry {
  *                     QUIVER_OFFER_SAMPLER("mine", "Keeps what I like"));
  *
  * A text that does not fit its field does not compile in C++. */
-#define QUIVER_DESCRIPTOR(variable, plugin_name, plugin_version, plugin_license, plugin_summary, ...) \
-  QUIVER_IN_DESCRIPTOR_SECTION static const struct quiver_descriptor variable = {                      \
-      QUIVER_DESCRIPTOR_MAGIC, sizeof(struct quiver_descriptor), QUIVER_API_MAJOR, QUIVER_API_MINOR,  \
-      QUIVER_ABI_STAMP, sizeof(struct quiver_offer), plugin_name, plugin_version, plugin_license,     \
-      plugin_summary, {__VA_ARGS__}}
+#define QUIVER_DESCRIPTOR(variable, plugin_name, plugin_version, plugin_license, plugin_summary, \
+                          ...)                                                                   \
+  QUIVER_IN_DESCRIPTOR_SECTION static const struct quiver_descriptor variable = {                \
+      QUIVER_DESCRIPTOR_MAGIC,                                                                   \
+      sizeof(struct quiver_descriptor),                                                          \
+      QUIVER_API_MAJOR,                                                                          \
+      QUIVER_API_MINOR,                                                                          \
+      QUIVER_ABI_STAMP,                                                                          \
+      sizeof(struct quiver_offer),                                                               \
+      plugin_name,                                                                               \
+      plugin_version,                                                                            \
+      plugin_license,                                                                            \
+      plugin_summary,                                                                            \
+      {__VA_ARGS__}}
 
 #endif /* QUIVER_ENTRY_H */

@@ -10,12 +10,12 @@ namespace quiver {
 /// What kind of failure an Error reports. The host turns the code into its exit code, so the values
 /// are part of the command-line contract and never change.
 enum class ErrorCode : int {
-  usage = 2,        ///< The caller asked for something that does not exist or does not fit together.
-  bad_input = 3,    ///< A file, a model or a request is malformed.
-  plugin = 4,       ///< A plugin is missing or was refused (an unknown `model_type` too).
-  resources = 5,    ///< Memory, disk or another limit was exhausted.
-  internal = 70,    ///< A bug of our own.
-  interrupted = 130 ///< The user asked to stop.
+  usage = 2,      ///< The caller asked for something that does not exist or does not fit together.
+  bad_input = 3,  ///< A file, a model or a request is malformed.
+  plugin = 4,     ///< A plugin is missing or was refused (an unknown `model_type` too).
+  resources = 5,  ///< Memory, disk or another limit was exhausted.
+  internal = 70,  ///< A bug of our own.
+  interrupted = 130  ///< The user asked to stop.
 };
 
 /// A failure that a person can act on: what is wrong, where, and what to do about it. Printed as

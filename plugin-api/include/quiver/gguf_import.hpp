@@ -13,14 +13,15 @@ namespace quiver {
 /// the file's general.architecture.
 struct GgufKey {
   const char* key;
-  const char* config_path; ///< Dotted path in config.json.
+  const char* config_path;  ///< Dotted path in config.json.
   bool is_required;
 };
 
 /// How the host rebuilds tokenizer.json from the vocabulary in a file.
 enum class GgufTokenizerAlgorithm : std::uint32_t {
-  byte_level_bpe = 0,    ///< Tokens in the byte alphabet, merges listed, split as GgufPretokenizer says.
-  sentencepiece_bpe = 1, ///< Pieces with scores, from which the merges follow; bytes as fallback.
+  byte_level_bpe =
+      0,  ///< Tokens in the byte alphabet, merges listed, split as GgufPretokenizer says.
+  sentencepiece_bpe = 1,  ///< Pieces with scores, from which the merges follow; bytes as fallback.
 };
 
 /// What a value of tokenizer.ggml.model stands for.
@@ -35,14 +36,14 @@ struct GgufPretokenizer {
   static constexpr int kMaxPatterns = 6;
 
   const char* name;
-  bool normalizes_nfc; ///< Text is brought into NFC first.
-  bool splits_digits;  ///< Every digit is a piece of its own.
+  bool normalizes_nfc;  ///< Text is brought into NFC first.
+  bool splits_digits;   ///< Every digit is a piece of its own.
   /// Regular expressions as tokenizer.json has them, applied one after the other to the pieces of
   /// the last: matches become pieces, and so does what lies between them. nullptr ends the list.
   const char* patterns[kMaxPatterns];
-  bool uses_built_in_pattern; ///< use_regex of tokenizer.json's ByteLevel.
-  bool ignores_merges;        ///< A piece that is a token is taken whole, whatever the merges say.
-  bool adds_bos;              ///< Where the file has no tokenizer.ggml.add_bos_token.
+  bool uses_built_in_pattern;  ///< use_regex of tokenizer.json's ByteLevel.
+  bool ignores_merges;         ///< A piece that is a token is taken whole, whatever the merges say.
+  bool adds_bos;               ///< Where the file has no tokenizer.ggml.add_bos_token.
 };
 
 /// Read access to a GGUF file for what tables cannot say. Implemented by the host. [load-thread]
@@ -94,7 +95,8 @@ class GgufImport {
   virtual std::span<const GgufPretokenizer> pretokenizers() const = 0;
 
   /// Completes the config after the tables were applied. The host has written model_type,
-  /// vocab_size and the special tokens' ids before, and writes element types and quantization after.
+  /// vocab_size and the special tokens' ids before, and writes element types and quantization
+  /// after.
   virtual void complete(const GgufSource& source, ConfigWriter& config) const = 0;
 };
 

@@ -25,7 +25,8 @@ struct Stream {
   std::array<Tensor, kMaxSides> side{};
 };
 
-// Parts of a model, taken from Weights while it is built. A default-made handle is "none" and false.
+// Parts of a model, taken from Weights while it is built. A default-made handle is "none" and
+// false.
 
 struct Linear {
   std::int32_t id = -1;

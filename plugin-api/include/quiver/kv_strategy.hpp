@@ -16,9 +16,9 @@ struct KvShape {
   std::int32_t head_dim;
 };
 
-/// A codec of pages: a page holds the keys and values of kTokens consecutive tokens of one layer, in
-/// whatever form the strategy likes. The host owns page tables, sharing, truncation and the softmax
-/// over pages; the strategy only writes and reads bytes. A page is read where it lies.
+/// A codec of pages: a page holds the keys and values of kTokens consecutive tokens of one layer,
+/// in whatever form the strategy likes. The host owns page tables, sharing, truncation and the
+/// softmax over pages; the strategy only writes and reads bytes. A page is read where it lies.
 ///
 /// Stateless: all that it knows about a sequence is in the pages, which may be copied, shared and
 /// saved. Results for one query do not depend on `queries`, the number handed over together.

@@ -12,17 +12,17 @@ namespace quiver {
 
 enum class Activation : std::uint32_t {
   none = 0,
-  silu = 1,      ///< x * sigmoid(x)
-  gelu_tanh = 2, ///< 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
-  gelu_erf = 3,  ///< 0.5 x (1 + erf(x / sqrt(2)))
+  silu = 1,       ///< x * sigmoid(x)
+  gelu_tanh = 2,  ///< 0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))
+  gelu_erf = 3,   ///< 0.5 x (1 + erf(x / sqrt(2)))
   sigmoid = 4,
   relu = 5,
   tanh = 6,
 };
 
 struct AttentionSpec {
-  float scale = 1.0F;    ///< Multiplies q k^T before the softmax.
-  float soft_cap = 0.0F; ///< cap * tanh(score / cap) before the softmax; 0 = off.
+  float scale = 1.0F;     ///< Multiplies q k^T before the softmax.
+  float soft_cap = 0.0F;  ///< cap * tanh(score / cap) before the softmax; 0 = off.
 };
 
 struct CausalConvUse {
@@ -67,9 +67,10 @@ class Ops {
   virtual Tensor rope(Tensor x, Rope rope, int head_dim) = 0;
 
   /// Appends k and v [rows, kv_heads * head_dim] to the rows' sequences, then
-  /// softmax(scale q k^T + visibility) v for q [rows, heads * head_dim] -> [rows, heads * head_dim].
-  /// heads is a multiple of kv_heads; head h reads key head h / (heads / kv_heads). What a row sees
-  /// follows from its sequence's rule and the cache's window. With k and v none, only reads.
+  /// softmax(scale q k^T + visibility) v for q [rows, heads * head_dim] -> [rows, heads *
+  /// head_dim]. heads is a multiple of kv_heads; head h reads key head h / (heads / kv_heads). What
+  /// a row sees follows from its sequence's rule and the cache's window. With k and v none, only
+  /// reads.
   virtual Tensor attention(KvCache cache, Tensor q, Tensor k, Tensor v,
                            const AttentionSpec& spec) = 0;
 

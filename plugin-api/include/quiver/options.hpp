@@ -13,12 +13,12 @@ enum class OptionKind : std::uint32_t { number = 0, integer = 1, flag = 2, text 
 
 /// One option, as `plugins inspect` prints it. The texts live as long as the plugin.
 struct OptionSpec {
-  const char* name;          ///< What users type before '='.
-  const char* summary;       ///< One line for people.
-  OptionKind kind;           ///< Flags are numbers 0 and 1.
-  double default_value;      ///< For number, integer and flag.
-  double minimum;            ///< Inclusive; the host refuses values below before a plugin sees them.
-  double maximum;            ///< Inclusive.
+  const char* name;      ///< What users type before '='.
+  const char* summary;   ///< One line for people.
+  OptionKind kind;       ///< Flags are numbers 0 and 1.
+  double default_value;  ///< For number, integer and flag.
+  double minimum;        ///< Inclusive; the host refuses values below before a plugin sees them.
+  double maximum;        ///< Inclusive.
   const char* default_text;  ///< For text; nullptr otherwise.
 };
 

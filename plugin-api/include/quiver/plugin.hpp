@@ -25,15 +25,17 @@ const void* provide(std::string_view id, const Interface& provider) noexcept {
 
 /// Describes and exports a plugin. `get` is a function `const void* get(std::string_view id)` that
 /// answers with provide(); the texts and offers are those of QUIVER_DESCRIPTOR.
-#define QUIVER_PLUGIN(get, plugin_name, plugin_version, plugin_license, plugin_summary, ...)          \
-  QUIVER_DESCRIPTOR(quiver_descriptor_, plugin_name, plugin_version, plugin_license, plugin_summary, \
-                    __VA_ARGS__);                                                                    \
-  extern "C" QUIVER_EXPORT const quiver_plugin_entry quiver_plugin;                                  \
-  const quiver_plugin_entry quiver_plugin = {                                                        \
-      sizeof(quiver_plugin_entry), &quiver_descriptor_,                                              \
-      [](const quiver_host* host) -> int {                                                           \
-        ::quiver::plugin_host() = host;                                                              \
-        return 0;                                                                                    \
-      },                                                                                             \
-      [] {},                                                                                         \
-      [](const char* id) -> const void* { return id != nullptr ? get(std::string_view(id)) : nullptr; }}
+#define QUIVER_PLUGIN(get, plugin_name, plugin_version, plugin_license, plugin_summary, ...)    \
+  QUIVER_DESCRIPTOR(quiver_descriptor_, plugin_name, plugin_version, plugin_license,            \
+                    plugin_summary, __VA_ARGS__);                                               \
+  extern "C" QUIVER_EXPORT const quiver_plugin_entry quiver_plugin;                             \
+  const quiver_plugin_entry quiver_plugin = {sizeof(quiver_plugin_entry), &quiver_descriptor_,  \
+                                             [](const quiver_host* host) -> int {               \
+                                               ::quiver::plugin_host() = host;                  \
+                                               return 0;                                        \
+                                             },                                                 \
+                                             [] {},                                             \
+                                             [](const char* id) -> const void* {                \
+                                               return id != nullptr ? get(std::string_view(id)) \
+                                                                    : nullptr;                  \
+                                             }}

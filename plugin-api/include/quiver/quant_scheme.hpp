@@ -12,13 +12,13 @@ namespace quiver {
 
 /// One way a scheme can store a matrix.
 struct QuantFormat {
-  std::int32_t bits;       ///< Bits of one code.
-  std::int32_t group_size; ///< Weights along the input axis that share their parameters.
+  std::int32_t bits;        ///< Bits of one code.
+  std::int32_t group_size;  ///< Weights along the input axis that share their parameters.
 };
 
 /// One stored tensor of a quantized matrix: NAME + suffix, [rows, columns] of `dtype`.
 struct QuantPart {
-  const char* suffix; ///< E.g. ".weight", ".scales".
+  const char* suffix;  ///< E.g. ".weight", ".scales".
   DType dtype;
   std::int64_t columns;
 };
@@ -36,8 +36,8 @@ struct QuantizedMatrix {
   std::int64_t rows;
   std::int64_t columns;
   QuantFormat format;
-  DType parameter_type; ///< Of scales and the like.
-  std::span<const std::span<const std::byte>> parts; ///< In the order of QuantScheme::parts.
+  DType parameter_type;                               ///< Of scales and the like.
+  std::span<const std::span<const std::byte>> parts;  ///< In the order of QuantScheme::parts.
 };
 
 /// A scheme: stateless, deterministic, the same bits on every machine. [any-thread]

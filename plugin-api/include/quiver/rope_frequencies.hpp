@@ -13,13 +13,14 @@
 namespace quiver {
 
 struct RopeFrequencies {
-  std::vector<float> inverse; ///< One value a pair of dimensions, rad a position.
-  float magnitude = 1.0F;     ///< Multiplies cosine and sine.
+  std::vector<float> inverse;  ///< One value a pair of dimensions, rad a position.
+  float magnitude = 1.0F;      ///< Multiplies cosine and sine.
 };
 
 namespace detail {
 
-/// The dimension pair that turns `rotations` times over `context` positions (YaRN, eq. 17 inverted).
+/// The dimension pair that turns `rotations` times over `context` positions (YaRN, eq. 17
+/// inverted).
 inline double yarn_pair(double rotations, int dims, double theta, double context) {
   return dims * std::log(context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(theta));
 }
@@ -28,7 +29,8 @@ inline double yarn_magnitude(double factor, double mscale) {
   return factor <= 1 ? 1.0 : 0.1 * mscale * std::log(factor) + 1.0;
 }
 
-/// YaRN: blends interpolated and plain frequencies between two pairs. Peng et al., arXiv 2309.00071.
+/// YaRN: blends interpolated and plain frequencies between two pairs. Peng et al., arXiv
+/// 2309.00071.
 inline void apply_yarn(const Config& config, const std::string& scaling, int dims, double theta,
                        double factor, double context, RopeFrequencies& rope) {
   const double fast = config.number(scaling + ".beta_fast", 32);
@@ -75,14 +77,13 @@ inline void apply_llama3(const Config& config, const std::string& scaling, doubl
 }  // namespace detail
 
 /// Frequencies for `dims` rotated dimensions. Reads `rope_parameters` (newer configs) or
-/// `rope_scaling` and `rope_theta` below `prefix` (e.g. "" or "text_config."); `default_theta` where
-/// the config names none. Throws Error(bad_input) for an unknown rope type or values that make no
-/// sense. [any-thread]
+/// `rope_scaling` and `rope_theta` below `prefix` (e.g. "" or "text_config."); `default_theta`
+/// where the config names none. Throws Error(bad_input) for an unknown rope type or values that
+/// make no sense. [any-thread]
 inline RopeFrequencies rope_frequencies(const Config& config, const std::string& prefix, int dims,
                                         double default_theta = 10000.0) {
   const std::string parameters = prefix + "rope_parameters";
-  const std::string scaling =
-      config.has(parameters) ? parameters : prefix + "rope_scaling";
+  const std::string scaling = config.has(parameters) ? parameters : prefix + "rope_scaling";
   const double theta =
       config.number(scaling + ".rope_theta", config.number(prefix + "rope_theta", default_theta));
   const std::string type =
@@ -90,7 +91,8 @@ inline RopeFrequencies rope_frequencies(const Config& config, const std::string&
   const auto invalid = [&](const char* what) {
     return Error(ErrorCode::bad_input, what, "config.json, " + scaling, "correct the file");
   };
-  if (!(theta > 0) || dims < 2) throw invalid("the rotary embedding's theta or width is not positive");
+  if (!(theta > 0) || dims < 2)
+    throw invalid("the rotary embedding's theta or width is not positive");
 
   RopeFrequencies rope;
   for (int i = 0; i < dims / 2; ++i) {

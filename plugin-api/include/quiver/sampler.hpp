@@ -16,8 +16,8 @@ struct Candidates {
   float* logits;      ///< Finite, or -infinity for a token that is ruled out.
   std::int32_t* ids;  ///< Token ids, each once.
   std::size_t count;
-  bool is_sorted;  ///< Logits descend, equal ones by ascending id. Clear it where that ends.
-  bool is_indexed; ///< ids[i] == i for all i, so a token is found by its id. Clear it likewise.
+  bool is_sorted;   ///< Logits descend, equal ones by ascending id. Clear it where that ends.
+  bool is_indexed;  ///< ids[i] == i for all i, so a token is found by its id. Clear it likewise.
 };
 
 /// The tokens of a model, for samplers that look at texts. [any-thread]
@@ -43,8 +43,8 @@ class SamplerContext {
   virtual std::size_t prompt_length() const = 0;
 
   /// A number in [0, 1), uniform, that depends only on the sequence's seed, the position to be
-  /// filled, the place of this sampler in its chain, and `draw` (0, 1, ..): not on batching, threads
-  /// or speculation. Philox4x32-10, Salmon et al., SC 2011.
+  /// filled, the place of this sampler in its chain, and `draw` (0, 1, ..): not on batching,
+  /// threads or speculation. Philox4x32-10, Salmon et al., SC 2011.
   virtual double uniform(std::uint32_t draw) const = 0;
 
   /// The vocabulary, or nullptr where the model has no tokenizer.

@@ -10,9 +10,9 @@ namespace quiver {
 
 /// Sizes of a text model, from its config.
 struct TextModelInfo {
-  int hidden = 0;         ///< Width of the residual stream.
-  int vocabulary = 0;     ///< Width of the logits.
-  int context_length = 0; ///< Positions the model was made for; 0 = not stated.
+  int hidden = 0;          ///< Width of the residual stream.
+  int vocabulary = 0;      ///< Width of the logits.
+  int context_length = 0;  ///< Positions the model was made for; 0 = not stated.
 };
 
 /// Asked of a Model by id. The host runs embed, the blocks, finish, and logits for the rows whose

@@ -9,7 +9,8 @@
 
 namespace quiver {
 
-/// What a linear is for. Replaces guessing from names: bit allocation, adapters and reports go by it.
+/// What a linear is for. Replaces guessing from names: bit allocation, adapters and reports go by
+/// it.
 enum class Role : std::uint32_t {
   other = 0,
   attention = 1,
@@ -32,8 +33,8 @@ struct LinearSpec {
 };
 
 struct NormSpec {
-  float epsilon = 1e-6F;  ///< Added to the mean square (or the variance) before the root.
-  bool has_weight = true; ///< Without a weight the name only labels the norm.
+  float epsilon = 1e-6F;   ///< Added to the mean square (or the variance) before the root.
+  bool has_weight = true;  ///< Without a weight the name only labels the norm.
 };
 
 struct CausalConvSpec {
@@ -41,8 +42,8 @@ struct CausalConvSpec {
 };
 
 enum class RopeLayout : std::uint32_t {
-  half = 0,        ///< Pairs (j, j + n) of the first 2n dimensions ("rotate half").
-  interleaved = 1, ///< Pairs (2j, 2j + 1).
+  half = 0,         ///< Pairs (j, j + n) of the first 2n dimensions ("rotate half").
+  interleaved = 1,  ///< Pairs (2j, 2j + 1).
 };
 
 /// Rotary position embedding: pair j of each head is turned by position * inverse_frequencies[j]
@@ -80,7 +81,8 @@ class Weights {
   /// be quantized in any scheme that is installed.
   virtual Linear linear(std::string_view name, int outputs, int inputs, const LinearSpec& spec) = 0;
 
-  /// A table NAME.weight [rows, width] that turns ids into rows, and that a tied head projects onto.
+  /// A table NAME.weight [rows, width] that turns ids into rows, and that a tied head projects
+  /// onto.
   virtual Embedding embedding(std::string_view name, int rows, int width) = 0;
 
   /// NAME.weight [width]; see Ops::rms_norm.
@@ -99,8 +101,8 @@ class Weights {
   /// that layer's handle.
   virtual KvCache kv_cache(const KvCacheSpec& spec) = 0;
 
-  /// Whether the checkpoint holds the tensor `name` (full name, e.g. "lm_head.weight"). Always false
-  /// on a bare config, so what a config can say is not asked here.
+  /// Whether the checkpoint holds the tensor `name` (full name, e.g. "lm_head.weight"). Always
+  /// false on a bare config, so what a config can say is not asked here.
   virtual bool has(std::string_view name) const = 0;
 
   /// Reads a small stored tensor as float32 (frequencies, scalars). `values` has the tensor's size.

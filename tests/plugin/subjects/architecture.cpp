@@ -22,7 +22,9 @@ class Wagon final : public quiver::Architecture {
 
 const Wagon wagon;
 
-const void* get(std::string_view id) { return quiver::provide<quiver::Architecture>(id, wagon); }
+const void* get(std::string_view id) {
+  return quiver::provide<quiver::Architecture>(id, wagon);
+}
 
 }  // namespace
 

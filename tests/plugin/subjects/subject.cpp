@@ -74,8 +74,8 @@ struct AtLoad {
     for (;;) std::memset(new char[1U << 20U], 1, 1U << 20U);
 #elif SUBJECT_FAULT == EATS_SHARED_MEMORY
     for (;;) {
-      void* const block = ::mmap(nullptr, 1U << 24U, PROT_READ | PROT_WRITE,
-                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+      void* const block =
+          ::mmap(nullptr, 1U << 24U, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
       if (block == MAP_FAILED) throw std::bad_alloc();
     }
 #elif SUBJECT_FAULT == PRINTS
@@ -168,8 +168,17 @@ QUIVER_DESCRIPTOR(subject_descriptor, SUBJECT_NAME, "1.0.0", "Apache-2.0", "A su
 
 #if SUBJECT_FAULT != NO_ENTRY
 #if SUBJECT_FAULT == OTHER_DESCRIPTOR
-const quiver_descriptor other_descriptor = {QUIVER_DESCRIPTOR_MAGIC, sizeof(quiver_descriptor), 1, 0,
-                                            "another", 0, "another", "1", "MIT", "", {}};
+const quiver_descriptor other_descriptor = {QUIVER_DESCRIPTOR_MAGIC,
+                                            sizeof(quiver_descriptor),
+                                            1,
+                                            0,
+                                            "another",
+                                            0,
+                                            "another",
+                                            "1",
+                                            "MIT",
+                                            "",
+                                            {}};
 #define DESCRIPTOR other_descriptor
 #else
 #define DESCRIPTOR subject_descriptor
