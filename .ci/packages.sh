@@ -10,6 +10,9 @@
 # Knows Debian 12, Ubuntu 24.04 and their successors. Elsewhere nothing is installed, and CMake says
 # what it misses.
 
+# Paths inside the tree are hashed as relative ones, so that builds in several folders share a cache.
+export CCACHE_BASEDIR=$PWD CCACHE_NOHASHDIR=true
+
 readonly quiver_cargo_minimum=85  # the minor of 1.85, see core/text/crate/Cargo.toml
 
 quiver_fail() {

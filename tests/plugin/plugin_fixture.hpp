@@ -100,6 +100,22 @@ class PluginFolder {
     return options;
   }
 
+  /// The same, with a program that notes each rehearsal before it does it; see rehearsals().
+  quiver::RegistryOptions counting_options() const {
+    const fs::path program = base() / "rehearse";
+    if (!fs::exists(program)) {
+      std::ofstream(program) << "#!/bin/sh\necho x >> '" << (base() / "count").string()
+                             << "'\nexec '" << QUIVER_TEST_REHEARSAL << "' \"$@\"\n";
+      ::chmod(program.c_str(), 0755);
+    }
+    quiver::RegistryOptions result = options();
+    result.rehearsal.program = program;
+    return result;
+  }
+
+  /// How many rehearsals there were with counting_options().
+  std::size_t rehearsals() const { return read_text(base() / "count").size() / 2; }
+
  private:
   TemporaryFolder base_;
 };

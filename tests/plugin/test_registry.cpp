@@ -3,7 +3,6 @@
 
 #include "core/plugin/lock_plugins.hpp"
 #include "core/plugin/offers.hpp"
-#include "core/plugin/verdict_cache.hpp"
 #include "tests/plugin/plugin_fixture.hpp"
 
 #include <gmock/gmock.h>
@@ -49,28 +48,56 @@ TEST(PluginRegistry, OfNoFoldersIsEmpty) {
 
 TEST(PluginRegistry, RehearsesEachContentOnce) {
   const PluginFolder folder;
-  RegistryOptions options = folder.options();
+  const RegistryOptions options = folder.counting_options();
+  folder.add_subject("subject-good", "a.so");
+  folder.add_subject("subject-good", "b.so");
+  EXPECT_EQ(PluginRegistry(options).entries()[0].state, PluginState::ok);
+  EXPECT_EQ(folder.rehearsals(), 1U);
+  folder.add_subject("subject-good", "c.so");
+  EXPECT_EQ(PluginRegistry(options).entries()[0].state, PluginState::ok);
+  const PluginRegistry registry(options);
+  registry.load(registry.find_plugin("subject-good").value());
+  EXPECT_EQ(folder.rehearsals(), 1U);
+}
+
+TEST(PluginRegistry, RehearsesAgainWhatChanged) {
+  const PluginFolder folder;
+  const RegistryOptions options = folder.counting_options();
+  folder.add("a.so", quiver_test::renamed("first", "one"));
+  PluginRegistry(options).entries();
+  folder.add("a.so", quiver_test::renamed("first", "two"));
+  EXPECT_EQ(PluginRegistry(options).entries()[0].descriptor.offers[0].name, "two");
+  EXPECT_EQ(folder.rehearsals(), 2U);
+}
+
+TEST(PluginRegistry, RehearsesBrokenPluginsAnewWhenToldTo) {
+  const PluginFolder folder;
+  RegistryOptions options = folder.counting_options();
+  folder.add_subject("subject-init-fails");
   folder.add_subject("subject-good");
-  EXPECT_THAT(PluginRegistry(options).entries(), SizeIs(1));
-  // From here on nothing could be rehearsed.
-  options.rehearsal.program = QUIVER_TEST_REHEARSAL;
-  const auto build = [&] { return PluginRegistry(options).entries(); };
-  EXPECT_EQ(build()[0].state, PluginState::ok);
-  folder.add_subject("subject-good", "copy.so");
-  for (const PluginEntry& entry : build()) EXPECT_NE(entry.state, PluginState::broken);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(entry_of(PluginRegistry(options).entries(), "subject-init-fails.so").state,
+              PluginState::broken);
+  }
+  EXPECT_EQ(folder.rehearsals(), 2U);
+  options.forgets_broken = true;
+  PluginRegistry(options).entries();
+  EXPECT_EQ(folder.rehearsals(), 3U);
 }
 
 TEST(PluginRegistry, ListsTwentyKnownPluginsWithoutOpeningOne) {
   const PluginFolder folder;
+  const RegistryOptions options = folder.counting_options();
   for (int i = 0; i < 20; ++i) {
     const std::string name = "plugin-" + std::to_string(i);
     folder.add(name + ".so", quiver_test::renamed(name, name));
   }
-  ASSERT_THAT(PluginRegistry(folder.options()).entries(), SizeIs(20));
-  // Known by now: a registry that cannot rehearse gets the same answers.
-  VerdictCache cache(folder.options().cache_file, host_build_id());
-  const auto entries = PluginRegistry(folder.options()).entries();
-  for (const PluginEntry& entry : entries) EXPECT_EQ(entry.state, PluginState::ok) << entry.reason;
+  ASSERT_THAT(PluginRegistry(options).entries(), SizeIs(20));
+  ASSERT_EQ(folder.rehearsals(), 20U);
+  for (const PluginEntry& entry : PluginRegistry(options).entries()) {
+    EXPECT_EQ(entry.state, PluginState::ok) << entry.reason;
+  }
+  EXPECT_EQ(folder.rehearsals(), 20U);
   EXPECT_FALSE(quiver_test::is_mapped(folder.path()));
 }
 
