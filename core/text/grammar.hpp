@@ -15,14 +15,15 @@ namespace quiver::text {
 /// A compiled grammar for one tokenizer. Grammars come from requests and are treated as hostile:
 /// compiling ends within limits on time and memory, and so does every step of a matcher.
 ///
-/// The first grammar of a tokenizer prepares its vocabulary (some 100 ms for 150,000 tokens); the
+/// The first grammar of a tokenizer prepares its vocabulary (some 150 ms for 50,000 tokens); the
 /// others find it ready. Copies share the compiled form; const functions are [any-thread].
 class QUIVER_TEXT_API Grammar {
  public:
-  /// JSON of a schema. Whitespace is free between tokens. Keywords that cannot be enforced are
-  /// refused by name. `stop_ids`: the tokens that end the model's text, at least one; one of them
-  /// is allowed wherever the text may end. All three throw bad_input when the source cannot be
-  /// compiled or a stop id is outside the vocabulary.
+  /// JSON of a schema. Whitespace between tokens is free, up to 64 bytes in a row. Keywords that
+  /// cannot be enforced are refused by name, unknown ones mean nothing, oneOf is taken as anyOf;
+  /// minItems and maxItems of a schema add up to at most 50,000. `stop_ids`: the tokens that end
+  /// the model's text, at least one; one of them is allowed wherever the text may end. All three
+  /// throw bad_input when the source cannot be compiled or a stop id is outside the vocabulary.
   static Grammar from_json_schema(const Tokenizer& tokenizer, std::string_view schema,
                                   std::span<const std::int32_t> stop_ids);
 
@@ -48,7 +49,8 @@ class QUIVER_TEXT_API Grammar {
 };
 
 /// Where one text stands in a grammar. Copies go on independently (a copy costs as much as the
-/// states seen so far; for drafted tokens `rollback` is cheaper). [one-call-at-a-time]
+/// states seen so far; for drafted tokens `rollback` is cheaper). One that was moved from may only
+/// be assigned to or destroyed. [one-call-at-a-time]
 class QUIVER_TEXT_API GrammarMatcher {
  public:
   /// At the start of the text.

@@ -70,7 +70,7 @@ int report(const Error& error, bool is_json) noexcept {
     print_json(document);
     flush();
   } catch (...) {
-    std::fputs("quiver: the error could not be printed\n", stderr);
+    // The line above is out, or memory is so short that nothing can be said; the status still can.
   }
   return status;
 }
