@@ -3,6 +3,7 @@
 #include "core/kernels/kernel_table.hpp"
 
 #include <benchmark/benchmark.h>
+#include <cblas.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -64,6 +65,19 @@ void matmul(benchmark::State& state, const KernelTable& table, double peak) {
   std::vector<float> out(static_cast<std::size_t>(rows) * kOutputs);
   measure(state, "GFLOP/s", 2.0 * rows * kInputs * kOutputs, peak, [&] {
     table.matmul(x.data(), kInputs, rows, w.data(), kOutputs, kInputs, out.data(), kOutputs);
+  });
+}
+
+/// OpenBLAS on the same slab with one thread: fast, and free to order its sums as it likes.
+void sgemm(benchmark::State& state, double peak) {
+  const auto rows = static_cast<int>(state.range(0));
+  const std::vector<float> x = random_floats(static_cast<std::size_t>(rows) * kInputs);
+  const std::vector<float> w = random_floats(std::size_t{kOutputs} * kInputs);
+  std::vector<float> out(static_cast<std::size_t>(rows) * kOutputs);
+  openblas_set_num_threads(1);
+  measure(state, "GFLOP/s", 2.0 * rows * kInputs * kOutputs, peak, [&] {
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, kOutputs, kInputs, 1, x.data(),
+                kInputs, w.data(), kInputs, 0, out.data(), kOutputs);
   });
 }
 
@@ -132,6 +146,12 @@ int main(int argc, char** argv) {
       "multiply-adds. 'percent' is of the latter for matmul, of the former for the others.\n\n",
       read_peak / 1e9, flops / 1e9);
   for (const KernelTable* table : quiver::available_kernels()) add_table(*table, flops, read_peak);
+  benchmark::RegisterBenchmark("matmul/openblas",
+                               [flops](benchmark::State& state) { sgemm(state, flops); })
+      ->ArgName("rows")
+      ->Arg(1)
+      ->Arg(4)
+      ->Arg(64);
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();
 }
