@@ -76,7 +76,7 @@ TEST_F(SmolLm2, the_capital_of_france_is_answered_through_the_chat_template) {
 TEST_F(SmolLm2, perplexity_is_within_a_thousandth) {
   const auto got = run({"perplexity", model(), shared_path("reference/smollm2/ppl.txt")});
   const double want = expected.at("perplexity").at("ppl");
-  EXPECT_EQ(got.at("tokens").get<int>(), expected.at("perplexity").at("tokens").get<int>() - 1);
+  EXPECT_EQ(got.at("tokens"), expected.at("perplexity").at("tokens"));
   EXPECT_NEAR(got.at("perplexity").get<double>(), want, 1e-3 * want);
 }
 
