@@ -39,7 +39,8 @@ fi
 for header in "$source"/plugin-api/include/quiver/*; do
   [ -f "$work/sdk/include/quiver/$(basename "$header")" ] || fail "$header is not installed"
 done
-outside=$(find "$work/sdk" -type f ! -path '*/include/quiver/*' ! -path '*/cmake/quiver-sdk/*')
+outside=$(find "$work/sdk" -type f ! -path '*/include/quiver/*' ! -path '*/cmake/quiver-sdk/*' \
+  ! -path '*/doc/quiver-sdk/*')
 [ -z "$outside" ] || fail "installed beside the SDK: $outside"
 
 # build_project NAME FOLDER [cmake argument..]: configures, builds, runs the project's own test.
