@@ -69,7 +69,7 @@ struct AtLoad {
 #elif SUBJECT_FAULT == SLEEPS
     for (;;) ::pause();
 #elif SUBJECT_FAULT == SPINS
-    for (volatile int i = 0;;) i = i + 1;
+    for (volatile unsigned i = 0;;) i = i + 1;
 #elif SUBJECT_FAULT == EATS_MEMORY
     for (;;) std::memset(new char[1U << 20U], 1, 1U << 20U);
 #elif SUBJECT_FAULT == EATS_SHARED_MEMORY
