@@ -34,7 +34,7 @@ Batch Engine::make_batch(std::span<const Feed> feeds) const {
   for (const Feed& feed : feeds) {
     const int start = feed.sequence->length();
     batch.segments.push_back(
-        {feed.sequence, batch.rows(), static_cast<int>(feed.tokens.size()), start});
+        {feed.sequence, batch.rows(), static_cast<int>(feed.tokens.size()), start, feed.form});
     for (std::size_t i = 0; i < feed.tokens.size(); ++i) {
       const std::int32_t id = feed.tokens[i];
       if (id < 0 || id >= info_.vocabulary) {

@@ -24,6 +24,7 @@ struct Feed {
   Sequence* sequence = nullptr;
   std::span<const std::int32_t> tokens;
   Wanted logits = Wanted::last;
+  RowForm form = RowForm::prompt;
 };
 
 /// Logits of the wanted rows, feed by feed in order.

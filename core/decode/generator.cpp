@@ -53,13 +53,15 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
   Generation result;
   Logits logits = engine.feed_prompt(sequence, prompt, Wanted::last, go_on);
   result.prompt_ms = ms_since(start);
-  std::vector<std::int32_t> history(prompt.begin(), prompt.end());
+  std::vector<std::int32_t> history(options.cached.begin(), options.cached.end());
+  history.insert(history.end(), prompt.begin(), prompt.end());
+  const std::size_t prompt_length = history.size();
   SamplerState state = samplers.start(options.seed);
   auto first_token = start;
   while (static_cast<int>(result.ids.size()) < options.max_tokens) {
     if (options.filter != nullptr) options.filter->apply(logits.values);
     const std::int32_t token =
-        samplers.next(logits.values, history, prompt.size(), options.vocabulary, state);
+        samplers.next(logits.values, history, prompt_length, options.vocabulary, state);
     if (result.ids.empty()) {
       first_token = Clock::now();
       result.first_token_ms = ms_since(start);
@@ -80,7 +82,7 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
     const int context = engine.info().context_length;
     const bool is_full = context != 0 && sequence.length() + 1 > context;
     if (is_full || static_cast<int>(result.ids.size()) == options.max_tokens) break;
-    const Feed feed{&sequence, {&token, 1}, Wanted::last};
+    const Feed feed{&sequence, {&token, 1}, Wanted::last, RowForm::decode};
     logits = engine.forward({&feed, 1});
     sequence.accept(1);
   }

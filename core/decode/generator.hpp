@@ -33,6 +33,8 @@ class TokenFilter {
 
 struct GenerationOptions {
   int max_tokens = 256;
+  /// Tokens that the sequence holds already: the samplers' history begins with them.
+  std::span<const std::int32_t> cached;
   std::vector<std::int32_t> end_ids;  ///< Ids that end the text; the one met is kept in the ids.
   std::uint64_t seed = 0;
   const Vocabulary* vocabulary = nullptr;  ///< For samplers that look at texts.

@@ -10,10 +10,10 @@
 #include <string_view>
 
 #include "core/model/tensor_rules.hpp"
-#include "core/model/utf8.hpp"
 #include "core/tensor/gguf_affine.hpp"
 #include "core/tensor/half.hpp"
 #include "core/tensor/printable.hpp"
+#include "core/tensor/utf8.hpp"
 
 namespace quiver {
 namespace {

@@ -9,8 +9,8 @@
 
 #include "core/model/gguf_config.hpp"
 #include "core/model/gguf_vocabulary.hpp"
-#include "core/model/utf8.hpp"
 #include "core/tensor/printable.hpp"
+#include "core/tensor/utf8.hpp"
 
 namespace quiver {
 namespace {

@@ -6,8 +6,8 @@
 #include <quiver/error.hpp>
 #include <tuple>
 
-#include "core/model/utf8.hpp"
 #include "core/tensor/printable.hpp"
+#include "core/tensor/utf8.hpp"
 
 namespace quiver {
 namespace {

@@ -189,6 +189,7 @@ Linear WeightStore::linear(std::string_view name, int outputs, int inputs, const
   part.matrix = matrix(part.name, outputs, inputs);
   if (spec.bias != Bias::none) {
     part.bias = vector(part.name + ".bias", outputs, spec.bias == Bias::if_present);
+    part.has_bias = spec.bias == Bias::required || !part.bias.empty();
   }
   linears_.push_back(std::move(part));
   return {static_cast<std::int32_t>(linears_.size() - 1)};
@@ -238,6 +239,7 @@ CausalConv WeightStore::causal_conv(std::string_view name, int channels, int ker
     const std::size_t tap = i % static_cast<std::size_t>(kernel);
     part.weight[tap * static_cast<std::size_t>(channels) + channel] = stored[i];
   }
+  part.has_bias = spec.has_bias;
   if (spec.has_bias) part.bias = vector(part.name + ".bias", channels, false);
   causal_convs_.push_back(std::move(part));
   return {static_cast<std::int32_t>(causal_convs_.size() - 1)};

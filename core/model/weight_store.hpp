@@ -25,7 +25,8 @@ struct LinearPart {
   Role role = Role::other;
   int block = -1;
   StoredMatrix matrix;
-  std::vector<float> bias;  ///< Empty = none.
+  bool has_bias = false;
+  std::vector<float> bias;  ///< Empty = none, or a bare config.
 };
 
 struct EmbeddingPart {
@@ -49,7 +50,8 @@ struct CausalConvPart {
   int channels = 0;
   int kernel = 0;
   std::vector<float> weight;  ///< [kernel, channels]: tap by tap, so that channels are adjacent.
-  std::vector<float> bias;    ///< Empty = none.
+  bool has_bias = false;
+  std::vector<float> bias;  ///< Empty = none, or a bare config.
 };
 
 struct RopePart {

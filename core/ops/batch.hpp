@@ -9,12 +9,21 @@
 
 namespace quiver {
 
+/// What a row is for. Rows of different forms may be computed with different activation formats, so
+/// keys and values of the same token may differ in the last bits between forms.
+enum class RowForm {
+  prompt,  ///< Given text, fed in chunks of the prompt grid.
+  decode,  ///< The newest token, or a drafted one being verified.
+  draft,   ///< What a drafter computes: never the last word on a token.
+};
+
 /// Consecutive rows of one sequence. Row r of the segment is token `start + r` of the sequence.
 struct Segment {
   Sequence* sequence = nullptr;
   int first_row = 0;
   int rows = 0;
   int start = 0;
+  RowForm form = RowForm::prompt;
 };
 
 /// Flattened rows of several sequences, each with its token and its three rotary positions (time,

@@ -3,26 +3,11 @@
 
 #include <cstdint>
 
+#include "core/tensor/utf8.hpp"
+
 namespace quiver {
 
 namespace {
-
-/// Bytes of the well-formed UTF-8 character that `text` begins with; 0 where there is none.
-std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<std::uint8_t>(text[i]); };
-  const std::uint8_t first = byte(0);
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-  if (first < 0xC2 || first > 0xF4 || text.size() < length) return 0;
-  for (std::size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  // Overlong forms, surrogates and what lies beyond U+10FFFF show in the second byte.
-  const std::uint8_t second = byte(1);
-  const bool is_malformed = (first == 0xE0 && second < 0xA0) || (first == 0xED && second > 0x9F) ||
-                            (first == 0xF0 && second < 0x90) || (first == 0xF4 && second > 0x8F);
-  return is_malformed ? 0 : length;
-}
 
 bool is_control(char c) {
   return static_cast<std::uint8_t>(c) < 0x20 || c == 0x7F;

@@ -44,11 +44,10 @@ TurnReport Conversation::say(const std::string& message,
   TurnReport report;
   report.prompt_tokens = ids.size();
   report.cached_tokens = cut_to(ids);
-  const auto fresh = std::span(ids).subspan(report.cached_tokens);
   // What was fed is known only once the answer is there: until then the cache counts for nothing.
   cached_.clear();
   try {
-    report.answer = engine_.run(sequence_, fresh, nullptr, show);
+    report.answer = engine_.run(sequence_, ids, report.cached_tokens, nullptr, show);
   } catch (...) {
     sequence_ = engine_.engine().new_sequence();
     throw;

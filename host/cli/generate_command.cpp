@@ -70,7 +70,7 @@ int run(const Arguments& arguments) {
   const auto filter = make_grammar_filter(arguments, engine);
   const bool is_json = arguments.flag("json");
   Sequence sequence = engine.engine().new_sequence();
-  const Answer answer = engine.run(sequence, prompt, filter.get(), [&](std::string_view piece) {
+  const Answer answer = engine.run(sequence, prompt, 0, filter.get(), [&](std::string_view piece) {
     if (is_json) return;
     print(piece);
     flush();

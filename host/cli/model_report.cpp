@@ -116,14 +116,15 @@ LayerReport report_layer(const std::string& name, Role role, int block, const St
 /// Parameters outside of matrices: norms, biases, convolutions.
 std::uint64_t other_parameters(const WeightStore& weights) {
   std::uint64_t count = 0;
-  for (const LinearPart& part : weights.linears()) count += part.bias.size();
+  for (const LinearPart& part : weights.linears()) {
+    if (part.has_bias) count += static_cast<std::uint64_t>(part.matrix.rows);
+  }
   for (const NormPart& part : weights.norms()) {
     if (part.has_weight) count += static_cast<std::uint64_t>(part.width);
   }
   for (const CausalConvPart& part : weights.causal_convs()) {
     count += product(static_cast<std::uint64_t>(part.channels),
-                     static_cast<std::uint64_t>(part.kernel)) +
-             part.bias.size();
+                     static_cast<std::uint64_t>(part.kernel) + (part.has_bias ? 1 : 0));
   }
   return count;
 }

@@ -72,12 +72,13 @@ const ModelText& TextEngine::require_text() const {
   return *text_;
 }
 
-Answer TextEngine::run(Sequence& sequence, std::span<const std::int32_t> prompt,
+Answer TextEngine::run(Sequence& sequence, std::span<const std::int32_t> prompt, std::size_t cached,
                        TokenFilter* filter, const std::function<void(std::string_view)>& show) {
   Answer answer;
   std::optional<TextStream> stream;
   if (text_) stream.emplace(*text_, stops_);
-  ProgressLine progress("reading the prompt", prompt.size(), "tokens");
+  const auto fresh = prompt.subspan(cached);
+  ProgressLine progress("reading the prompt", fresh.size(), "tokens");
   const auto add = [&](const std::string& piece) {
     if (piece.empty()) return;
     answer.text += piece;
@@ -85,6 +86,7 @@ Answer TextEngine::run(Sequence& sequence, std::span<const std::int32_t> prompt,
   };
   GenerationOptions options = options_;
   options.filter = filter;
+  options.cached = prompt.first(cached);
   options.on_prompt = [&](std::size_t done) {
     progress.update(done);
     return true;
@@ -95,7 +97,7 @@ Answer TextEngine::run(Sequence& sequence, std::span<const std::int32_t> prompt,
     add(stream->feed(token));
     return !stream->is_stopped();
   };
-  answer.generation = generate(*engine_, sequence, prompt, samplers_, options);
+  answer.generation = generate(*engine_, sequence, fresh, samplers_, options);
   if (stream) add(stream->finish());
   return answer;
 }

@@ -55,10 +55,11 @@ class TextEngine {
 
   double load_ms() const { return load_ms_; }
 
-  /// Feeds the prompt and generates behind it; `show` gets the text piece by piece, whole code
+  /// Feeds what `prompt` has beyond the `cached` tokens that the sequence holds, and generates
+  /// behind it; `show` gets the text piece by piece, whole code
   /// points only. `filter` may be nullptr. Shows progress while the prompt is read.
-  Answer run(Sequence& sequence, std::span<const std::int32_t> prompt, TokenFilter* filter,
-             const std::function<void(std::string_view)>& show);
+  Answer run(Sequence& sequence, std::span<const std::int32_t> prompt, std::size_t cached,
+             TokenFilter* filter, const std::function<void(std::string_view)>& show);
 
  private:
   Session session_;

@@ -65,7 +65,7 @@ TEST(Info, tells_each_layers_bits_and_the_true_bits_of_a_mixed_model) {
 TEST(Info, a_bare_config_predicts_the_sizes_of_the_checkpoint) {
   for (const char* path :
        {"reference/convert/llama_a/converted", "reference/convert/llama_a/checkpoint",
-        "reference/llama/qwen3/checkpoint"}) {
+        "reference/llama/qwen3/checkpoint", "reference/llama/qwen2/checkpoint"}) {
     const auto whole = info({shared_path(path)});
     const auto bare = info({shared_path(path) + "/config.json"});
     EXPECT_TRUE(whole.at("has_weights"));

@@ -60,7 +60,9 @@ TEST_F(Plugins, those_of_the_build_are_listed_and_good) {
 }
 
 TEST_F(Plugins, a_kind_narrows_the_list) {
-  for (const auto& plugin : json({"list", "--kind", "kv"}).at("plugins")) {
+  const auto list = json({"list", "--kind", "kv"});
+  EXPECT_FALSE(list.at("plugins").empty());
+  for (const auto& plugin : list.at("plugins")) {
     EXPECT_EQ(plugin.at("kind"), "kv");
   }
 }

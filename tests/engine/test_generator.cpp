@@ -1,6 +1,8 @@
 // Generation: what ends it, and that it does not depend on how the prompt was fed.
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "core/decode/generator.hpp"
 #include "core/eval/perplexity.hpp"
 #include "tests/support/models.hpp"
@@ -8,6 +10,17 @@
 
 namespace quiver::test {
 namespace {
+
+/// Rules out every token that occurred before.
+class NeverTwice : public Sampler {
+ public:
+  void apply(Candidates& candidates, const SamplerContext& context,
+             std::span<std::byte>) const override {
+    for (const std::int32_t token : context.history())
+      candidates.logits[token] = -std::numeric_limits<float>::infinity();
+    candidates.is_sorted = false;
+  }
+};
 
 class Generator : public testing::Test {
  protected:
@@ -39,6 +52,20 @@ TEST_F(Generator, an_end_id_ends_the_text_and_is_kept) {
   const Generation result = run(options);
   EXPECT_EQ(result.reason, FinishReason::stop);
   EXPECT_EQ(result.ids, (std::vector<std::int32_t>{176, 284, 73, 206}));
+}
+
+TEST_F(Generator, samplers_see_what_the_sequence_held_before) {
+  const SamplerChain penalized({std::make_shared<const NeverTwice>()});
+  GenerationOptions options;
+  options.max_tokens = 8;
+  Sequence whole = test.engine.new_sequence();
+  const auto expected = generate(test.engine, whole, prompt, penalized, options).ids;
+  Sequence halves = test.engine.new_sequence();
+  const auto first = std::span(prompt).first(6);
+  test.engine.feed_prompt(halves, first);
+  options.cached = first;
+  EXPECT_EQ(generate(test.engine, halves, std::span(prompt).subspan(6), penalized, options).ids,
+            expected);
 }
 
 TEST_F(Generator, a_callback_ends_the_text) {

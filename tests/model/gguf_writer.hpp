@@ -14,7 +14,7 @@
 
 #include "core/tensor/gguf.hpp"
 
-namespace quiver_test {
+namespace quiver::test {
 
 using Bytes = std::vector<std::byte>;
 
@@ -179,4 +179,4 @@ class GgufImage {
   quiver::GgufFile file_;
 };
 
-}  // namespace quiver_test
+}  // namespace quiver::test

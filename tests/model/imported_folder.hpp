@@ -12,10 +12,10 @@
 #include "core/tensor/half.hpp"
 #include "core/tensor/safetensors_set.hpp"
 #include "tests/model/wagon_family.hpp"
+#include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/refusal.hpp"
-#include "tests/tensor/temporary_folder.hpp"
 
-namespace quiver_test {
+namespace quiver::test {
 
 inline std::vector<float> floats_of(const quiver::TensorView& tensor) {
   std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
@@ -54,4 +54,4 @@ class ImportFixture : public testing::Test {
   std::unique_ptr<quiver::SafetensorsSet> files_;
 };
 
-}  // namespace quiver_test
+}  // namespace quiver::test

@@ -10,7 +10,7 @@
 #include "tests/model/wagon_family.hpp"
 #include "tests/tensor/refusal.hpp"
 
-namespace quiver_test {
+namespace quiver::test {
 namespace {
 
 nlohmann::json config_of(const GgufWriter& writer) {
@@ -157,4 +157,4 @@ TEST(GgufSource, AnswersFromTheFile) {
 }
 
 }  // namespace
-}  // namespace quiver_test
+}  // namespace quiver::test

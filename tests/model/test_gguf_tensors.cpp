@@ -7,7 +7,7 @@
 
 #include "tests/model/imported_folder.hpp"
 
-namespace quiver_test {
+namespace quiver::test {
 namespace {
 
 using quiver::DType;
@@ -295,4 +295,4 @@ TEST_F(GgufTensors, EmptyTensorsCostNoTime) {
 }
 
 }  // namespace
-}  // namespace quiver_test
+}  // namespace quiver::test

@@ -9,7 +9,7 @@
 #include "tests/model/wagon_family.hpp"
 #include "tests/tensor/refusal.hpp"
 
-namespace quiver_test {
+namespace quiver::test {
 namespace {
 
 using Json = nlohmann::ordered_json;
@@ -296,4 +296,4 @@ TEST(GgufTokenizer, TheConfigNamesTokensAndTemplate) {
 }
 
 }  // namespace
-}  // namespace quiver_test
+}  // namespace quiver::test

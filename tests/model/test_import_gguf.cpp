@@ -10,7 +10,7 @@
 #include "core/model/gguf_tokenizer.hpp"
 #include "tests/model/imported_folder.hpp"
 
-namespace quiver_test {
+namespace quiver::test {
 namespace {
 
 using quiver::DType;
@@ -301,4 +301,4 @@ TEST_F(ImportGguf, OnlyFloatTypesCanBeAskedFor) {
 }
 
 }  // namespace
-}  // namespace quiver_test
+}  // namespace quiver::test

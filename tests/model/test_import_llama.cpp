@@ -8,7 +8,7 @@
 #include "tests/model/imported_folder.hpp"
 #include "tests/support/load_plugin.hpp"
 
-namespace quiver_test {
+namespace quiver::test {
 namespace {
 
 using quiver::DType;
@@ -259,4 +259,4 @@ TEST_F(ImportLlama, EveryPretokenizerIsWellFormed) {
 }
 
 }  // namespace
-}  // namespace quiver_test
+}  // namespace quiver::test

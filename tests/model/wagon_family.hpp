@@ -10,7 +10,7 @@
 #include "core/model/import_gguf.hpp"
 #include "tests/model/gguf_writer.hpp"
 
-namespace quiver_test {
+namespace quiver::test {
 
 class WagonGguf : public quiver::GgufImport {
  public:
@@ -124,4 +124,4 @@ inline Bytes blocks(quiver::GgufType type, std::int64_t elements, std::uint32_t 
   return bytes;
 }
 
-}  // namespace quiver_test
+}  // namespace quiver::test

@@ -3,7 +3,7 @@
 
 #include "core/plugin/elf_descriptor.hpp"
 #include "core/plugin/registry.hpp"
-#include "tests/tensor/temporary_folder.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 #include <quiver/entry.h>
 
@@ -19,7 +19,7 @@
 
 #include <sys/stat.h>
 
-namespace quiver_test {
+namespace quiver::test {
 
 namespace fs = std::filesystem;
 
@@ -139,4 +139,4 @@ inline bool is_mapped(const fs::path& folder) {
   return false;
 }
 
-}  // namespace quiver_test
+}  // namespace quiver::test

@@ -12,10 +12,10 @@
 namespace quiver {
 namespace {
 
-using quiver_test::descriptor_in;
-using quiver_test::read_bytes;
-using quiver_test::set_text;
-using quiver_test::subject;
+using quiver::test::descriptor_in;
+using quiver::test::read_bytes;
+using quiver::test::set_text;
+using quiver::test::subject;
 using testing::HasSubstr;
 
 std::vector<std::byte> good_bytes() {
@@ -46,7 +46,7 @@ TEST(ElfDescriptor, IsReadWithoutLoading) {
   expected.abi_stamp = QUIVER_ABI_STAMP;
   expected.offers = {{OfferKind::sampler, "subject-good", "Multiplies logits", {}, {}}};
   EXPECT_EQ(reading.descriptor, expected);
-  EXPECT_FALSE(quiver_test::is_mapped(QUIVER_TEST_SUBJECTS));
+  EXPECT_FALSE(quiver::test::is_mapped(QUIVER_TEST_SUBJECTS));
 }
 
 TEST(ElfDescriptor, ListsModelTypesOfArchitectures) {
@@ -101,7 +101,7 @@ TEST(ElfDescriptor, RefusesEveryTruncation) {
 
 TEST(ElfDescriptor, RefusesALibraryThatIsNoPlugin) {
   const auto reading =
-      read_descriptor(read_bytes(quiver_test::subject("plain-functions")), host_api());
+      read_descriptor(read_bytes(quiver::test::subject("plain-functions")), host_api());
   EXPECT_EQ(reading.refusal.fault, PluginFault::no_descriptor);
 }
 

@@ -29,7 +29,7 @@ class FileTrustTest : public testing::Test {
     return folder.path() / name;
   }
 
-  quiver_test::TemporaryFolder folder;
+  quiver::test::TemporaryFolder folder;
 };
 
 TEST_F(FileTrustTest, RefusesFilesThatOthersMayWrite) {

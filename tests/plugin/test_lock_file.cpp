@@ -22,7 +22,7 @@ class LockFileTest : public testing::Test {
  protected:
   std::filesystem::path file() const { return folder.path() / "config" / "plugins.lock"; }
 
-  quiver_test::TemporaryFolder folder;
+  quiver::test::TemporaryFolder folder;
 };
 
 TEST_F(LockFileTest, ThatDoesNotExistLetsEverythingThrough) {

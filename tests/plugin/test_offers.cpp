@@ -10,7 +10,7 @@
 namespace quiver {
 namespace {
 
-using quiver_test::PluginFolder;
+using quiver::test::PluginFolder;
 using testing::HasSubstr;
 
 /// The error of a call; the test fails where there is none.
@@ -125,8 +125,8 @@ TEST(Offers, LoadNothingButWhatIsUsed) {
   folder.add_subject("subject-wagon");
   const PluginRegistry registry(folder.options());
   create_sampler(registry, "subject-good");
-  EXPECT_TRUE(quiver_test::is_mapped(folder.path() / "subject-good.so"));
-  EXPECT_FALSE(quiver_test::is_mapped(folder.path() / "subject-wagon.so"));
+  EXPECT_TRUE(quiver::test::is_mapped(folder.path() / "subject-good.so"));
+  EXPECT_FALSE(quiver::test::is_mapped(folder.path() / "subject-wagon.so"));
 }
 
 }  // namespace

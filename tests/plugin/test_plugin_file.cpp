@@ -14,7 +14,7 @@
 namespace quiver {
 namespace {
 
-using quiver_test::PluginFolder;
+using quiver::test::PluginFolder;
 using testing::HasSubstr;
 
 TEST(PluginFile, HashesWhatWasOpenedNotWhatTookItsName) {
@@ -29,7 +29,7 @@ TEST(PluginFile, HashesWhatWasOpenedNotWhatTookItsName) {
 
 TEST(PluginFile, LoadsWhatWasOpenedNotWhatTookItsName) {
   const PluginFolder folder;
-  const auto path = folder.add("x.so", quiver_test::renamed("first", "a"));
+  const auto path = folder.add("x.so", quiver::test::renamed("first", "a"));
   const PluginFile file = PluginFile::open(path);
   folder.add("x.so", std::string_view("no library at all"));
   EXPECT_EQ(load_elf_plugin(file)->name(), "first");
@@ -40,14 +40,14 @@ TEST(PluginFile, LoadsLibrariesOfOneDescriptorNumberApart) {
   // The loader knows libraries by path; the path holds a descriptor's number, and numbers come
   // back.
   for (const char* name : {"first", "second", "third"}) {
-    const auto path = folder.add(std::string(name) + ".so", quiver_test::renamed(name, name));
+    const auto path = folder.add(std::string(name) + ".so", quiver::test::renamed(name, name));
     EXPECT_EQ(load_elf_plugin(PluginFile::open(path))->name(), name);
   }
 }
 
 TEST(PluginFile, RefusesToMixALibraryWithItsRewrittenFile) {
   const PluginFolder folder;
-  const auto path = folder.add("x.so", quiver_test::renamed("first", "a"));
+  const auto path = folder.add("x.so", quiver::test::renamed("first", "a"));
   load_elf_plugin(PluginFile::open(path));
   std::filesystem::resize_file(path, std::filesystem::file_size(path) + 1);
   EXPECT_THROW(PluginFile::open(path).load(), Error);

@@ -10,7 +10,7 @@ namespace quiver::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using quiver_test::PluginFolder;
+using quiver::test::PluginFolder;
 using testing::HasSubstr;
 using testing::Not;
 

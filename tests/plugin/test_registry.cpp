@@ -10,8 +10,8 @@
 namespace quiver {
 namespace {
 
-using quiver_test::entry_of;
-using quiver_test::PluginFolder;
+using quiver::test::entry_of;
+using quiver::test::PluginFolder;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
@@ -25,8 +25,8 @@ RegistryOptions without_rehearsal(const PluginFolder& folder) {
 
 TEST(PluginRegistry, ListsGoodPluginsInOrder) {
   const PluginFolder folder;
-  folder.add("b.so", quiver_test::renamed("second", "two"));
-  folder.add("a.so", quiver_test::renamed("first", "one"));
+  folder.add("b.so", quiver::test::renamed("second", "two"));
+  folder.add("a.so", quiver::test::renamed("first", "one"));
   folder.add("notes.txt", std::string_view("no plugin"));
   folder.add(".hidden.so", std::string_view("an editor's file"));
   std::filesystem::create_directory(folder.path() / "inner");
@@ -63,9 +63,9 @@ TEST(PluginRegistry, RehearsesEachContentOnce) {
 TEST(PluginRegistry, RehearsesAgainWhatChanged) {
   const PluginFolder folder;
   const RegistryOptions options = folder.counting_options();
-  folder.add("a.so", quiver_test::renamed("first", "one"));
+  folder.add("a.so", quiver::test::renamed("first", "one"));
   PluginRegistry(options).entries();
-  folder.add("a.so", quiver_test::renamed("first", "two"));
+  folder.add("a.so", quiver::test::renamed("first", "two"));
   EXPECT_EQ(PluginRegistry(options).entries()[0].descriptor.offers[0].name, "two");
   EXPECT_EQ(folder.rehearsals(), 2U);
 }
@@ -90,7 +90,7 @@ TEST(PluginRegistry, ListsTwentyKnownPluginsWithoutOpeningOne) {
   const RegistryOptions options = folder.counting_options();
   for (int i = 0; i < 20; ++i) {
     const std::string name = "plugin-" + std::to_string(i);
-    folder.add(name + ".so", quiver_test::renamed(name, name));
+    folder.add(name + ".so", quiver::test::renamed(name, name));
   }
   ASSERT_THAT(PluginRegistry(options).entries(), SizeIs(20));
   ASSERT_EQ(folder.rehearsals(), 20U);
@@ -98,7 +98,7 @@ TEST(PluginRegistry, ListsTwentyKnownPluginsWithoutOpeningOne) {
     EXPECT_EQ(entry.state, PluginState::ok) << entry.reason;
   }
   EXPECT_EQ(folder.rehearsals(), 20U);
-  EXPECT_FALSE(quiver_test::is_mapped(folder.path()));
+  EXPECT_FALSE(quiver::test::is_mapped(folder.path()));
 }
 
 TEST(PluginRegistry, LooksUpNamesWithoutRehearsingOthers) {
@@ -152,8 +152,8 @@ TEST(PluginRegistry, LetsTheFirstFolderWin) {
 TEST(PluginRegistry, LetsNoBadPluginShadowAGoodOne) {
   const PluginFolder folder;
   folder.add("a.so", [] {
-    auto bytes = quiver_test::read_bytes(quiver_test::subject("subject-init-fails"));
-    quiver_test::set_text(quiver_test::descriptor_in(bytes).offers[0].name, "subject-good");
+    auto bytes = quiver::test::read_bytes(quiver::test::subject("subject-init-fails"));
+    quiver::test::set_text(quiver::test::descriptor_in(bytes).offers[0].name, "subject-good");
     return bytes;
   }());
   folder.add_subject("subject-good", "b.so");
@@ -195,11 +195,11 @@ TEST(PluginRegistry, LoadsOnceAndKeepsTheLibrary) {
   folder.add_subject("subject-good");
   const PluginRegistry registry(folder.options());
   const PluginEntry entry = registry.find_plugin("subject-good").value();
-  EXPECT_FALSE(quiver_test::is_mapped(folder.path()));
+  EXPECT_FALSE(quiver::test::is_mapped(folder.path()));
   const auto library = registry.load(entry);
   EXPECT_EQ(registry.load(entry), library);
   EXPECT_EQ(library->name(), "subject-good");
-  EXPECT_TRUE(quiver_test::is_mapped(folder.path()));
+  EXPECT_TRUE(quiver::test::is_mapped(folder.path()));
 }
 
 TEST(PluginRegistry, JudgesAgainWhatChangedSinceItLooked) {
@@ -239,7 +239,7 @@ TEST(PluginRegistry, FindsAPluginByItsFile) {
 
 TEST(PluginRegistry, TakesManifestsAndNotTheLibrariesTheyClaim) {
   const PluginFolder folder;
-  folder.add("functions.so", quiver_test::read_bytes(quiver_test::subject("plain-functions")));
+  folder.add("functions.so", quiver::test::read_bytes(quiver::test::subject("plain-functions")));
   folder.add("half.sampler.json", std::string_view(R"({"quiver_sampler": 1, "name": "plain",
     "version": "1.0.0", "license": "MIT", "summary": "Plain functions", "library": "functions.so",
     "samplers": [{"name": "halve", "summary": "Halves logits", "symbol": "halve", "result": "void",
@@ -270,7 +270,7 @@ TEST(PluginRegistry, LoadsNothingButWhatIsLocked) {
     EXPECT_FALSE(registry.find_architecture("wagon"));
     EXPECT_EQ(verify_plugins(registry)[0].state, LockedState::same);
   }
-  folder.add("subject-good.so", quiver_test::renamed("subject-good", "other"));
+  folder.add("subject-good.so", quiver::test::renamed("subject-good", "other"));
   const PluginRegistry registry(folder.options());
   const PluginEntry changed = entry_of(registry.entries(), "subject-good.so");
   EXPECT_EQ(changed.state, PluginState::refused);

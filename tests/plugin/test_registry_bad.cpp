@@ -13,8 +13,8 @@
 namespace quiver {
 namespace {
 
-using quiver_test::entry_of;
-using quiver_test::PluginFolder;
+using quiver::test::entry_of;
+using quiver::test::PluginFolder;
 using testing::HasSubstr;
 
 class BadFolder : public testing::Test {
@@ -41,7 +41,7 @@ class BadFolder : public testing::Test {
     expect(file_name, PluginState::refused, fault, words);
   }
 
-  std::vector<std::byte> other_good() const { return quiver_test::renamed("other", "other"); }
+  std::vector<std::byte> other_good() const { return quiver::test::renamed("other", "other"); }
 
   PluginFolder folder;
 };
@@ -75,7 +75,7 @@ TEST_F(BadFolder, HoldsTruncatedPlugins) {
 
 TEST_F(BadFolder, HoldsAPluginOfTheFuture) {
   auto bytes = other_good();
-  quiver_test::descriptor_in(bytes).api_minor = 9;
+  quiver::test::descriptor_in(bytes).api_minor = 9;
   folder.add("bad.so", bytes);
   expect_refused("bad.so", PluginFault::api_minor, "built for API 1.9, this host speaks 1.0");
 }
@@ -175,17 +175,17 @@ TEST_F(BadFolder, MayBeTheFolderItself) {
 }
 
 TEST_F(BadFolder, HoldsPluginsOfOtherCompilers) {
-  const auto clang = quiver_test::subject("subject-clang-libstdc++");
-  const auto libcxx = quiver_test::subject("subject-clang-libc++");
+  const auto clang = quiver::test::subject("subject-clang-libstdc++");
+  const auto libcxx = quiver::test::subject("subject-clang-libc++");
   if (!std::filesystem::exists(clang)) GTEST_SKIP() << "there is no clang++, or a sanitizer is on";
-  folder.add("same-library.so", quiver_test::read_bytes(clang));
+  folder.add("same-library.so", quiver::test::read_bytes(clang));
   {
     const PluginRegistry registry(folder.options());
     EXPECT_EQ(entry_of(registry.entries(), "same-library.so").state, PluginState::ok);
     EXPECT_NE(create_sampler(registry, "subject-clang"), nullptr);
   }
   if (!std::filesystem::exists(libcxx)) GTEST_SKIP() << "there is no libc++";
-  folder.add("other-library.so", quiver_test::read_bytes(libcxx));
+  folder.add("other-library.so", quiver::test::read_bytes(libcxx));
   expect_refused("other-library.so", PluginFault::abi_stamp, "libc++");
 }
 

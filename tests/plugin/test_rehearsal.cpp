@@ -21,9 +21,9 @@ using testing::HasSubstr;
 constexpr bool kIsSanitized = std::string_view(QUIVER_ABI_SANITIZER) != "plain";
 
 Verdict verdict_on(const std::string& name, RehearsalLimits limits = {}) {
-  const PluginFile file = PluginFile::open(quiver_test::subject(name));
+  const PluginFile file = PluginFile::open(quiver::test::subject(name));
   const DescriptorReading reading =
-      read_descriptor(quiver_test::read_bytes(file.path()), host_api());
+      read_descriptor(quiver::test::read_bytes(file.path()), host_api());
   EXPECT_FALSE(reading.refusal) << reading.refusal.reason;
   PluginEntry entry;
   entry.path = file.path();
@@ -44,7 +44,7 @@ TEST_P(BadPlugin, GetsAVerdictOfItsOwn) {
   const Verdict verdict = verdict_on(expected.name);
   EXPECT_EQ(fault_name(verdict.fault), fault_name(expected.fault)) << verdict.reason;
   EXPECT_THAT(verdict.reason, HasSubstr(expected.words));
-  EXPECT_FALSE(quiver_test::is_mapped(QUIVER_TEST_SUBJECTS));
+  EXPECT_FALSE(quiver::test::is_mapped(QUIVER_TEST_SUBJECTS));
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -158,7 +158,7 @@ TEST(Rehearsal, InitializesTwice) {
 }
 
 TEST(Rehearsal, SaysWhenTheProgramCannotRehearse) {
-  const PluginFile file = PluginFile::open(quiver_test::subject("subject-good"));
+  const PluginFile file = PluginFile::open(quiver::test::subject("subject-good"));
   PluginEntry entry;
   entry.path = file.path();
   EXPECT_THROW(rehearse(entry, {&file, 1}, {{}, "/bin/true"}), Error);
@@ -167,7 +167,7 @@ TEST(Rehearsal, SaysWhenTheProgramCannotRehearse) {
 
 TEST(Rehearsal, NeverStartsAnother) {
   ::setenv("QUIVER_IN_REHEARSAL", "1", 1);
-  const PluginFile file = PluginFile::open(quiver_test::subject("subject-good"));
+  const PluginFile file = PluginFile::open(quiver::test::subject("subject-good"));
   EXPECT_THROW(rehearse(PluginEntry(), {&file, 1}, {{}, QUIVER_TEST_REHEARSAL}), Error);
   ::unsetenv("QUIVER_IN_REHEARSAL");
 }

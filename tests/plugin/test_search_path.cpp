@@ -60,7 +60,7 @@ TEST(SearchPath, TakesARelativeFolderOfTheOptionFromTheCurrentOne) {
 }
 
 TEST(SearchPath, NamesEachFolderOnce) {
-  const quiver_test::TemporaryFolder folder;
+  const quiver::test::TemporaryFolder folder;
   std::filesystem::create_directory(folder.path() / "real");
   std::filesystem::create_directory_symlink(folder.path() / "real", folder.path() / "link");
   SearchPathSettings settings;

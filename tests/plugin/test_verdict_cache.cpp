@@ -32,7 +32,7 @@ class VerdictCacheTest : public testing::Test {
     cache.save();
   }
 
-  quiver_test::TemporaryFolder folder;
+  quiver::test::TemporaryFolder folder;
 };
 
 TEST_F(VerdictCacheTest, RemembersByIdentity) {
@@ -100,7 +100,7 @@ TEST_F(VerdictCacheTest, LosesNothingWhenManyWriteAtOnce) {
     found += cache.find("/p/" + std::to_string(i), identity(5)) != nullptr ? 1 : 0;
   }
   EXPECT_GE(found, 1);
-  EXPECT_TRUE(nlohmann::json::accept(quiver_test::read_text(file())));
+  EXPECT_TRUE(nlohmann::json::accept(quiver::test::read_text(file())));
 }
 
 TEST_F(VerdictCacheTest, IgnoresADamagedFile) {
@@ -140,7 +140,7 @@ TEST_F(VerdictCacheTest, WorksWhereNothingCanBeWritten) {
 
 /// Rewrites a value of the only record in the file.
 void edit(const std::filesystem::path& file, const char* key, const nlohmann::json& value) {
-  nlohmann::json json = nlohmann::json::parse(quiver_test::read_text(file));
+  nlohmann::json json = nlohmann::json::parse(quiver::test::read_text(file));
   nlohmann::json& record = json["builds"][0]["verdicts"][0];
   ASSERT_TRUE(record.contains(key)) << record;
   record[key] = value;

@@ -3,7 +3,7 @@
 
 #include <string>
 
-namespace quiver_test {
+namespace quiver::test {
 
 /// A sampler of a manifest. `rest` is further keys, each with a comma before it.
 inline std::string sampler_json(const std::string& name, const std::string& symbol,
@@ -21,4 +21,4 @@ inline std::string manifest_json(const std::string& samplers,
          library + R"(","samplers":[)" + samplers + "]}";
 }
 
-}  // namespace quiver_test
+}  // namespace quiver::test

@@ -20,8 +20,8 @@
 namespace {
 
 using namespace quiver;
-using quiver_test::manifest_json;
-using quiver_test::sampler_json;
+using quiver::test::manifest_json;
+using quiver::test::sampler_json;
 using testing::ElementsAre;
 
 class FixedVocabulary final : public Vocabulary {
@@ -80,8 +80,8 @@ struct Row {
 
 void expect_failure(const std::string& sampler, const std::string& part) {
   SCOPED_TRACE(sampler);
-  quiver_test::expect_refused([&] { Row().run(sampler); }, part, ErrorCode::plugin);
-  quiver_test::expect_refused([&] { Row().run(sampler); }, "'s'", ErrorCode::plugin);
+  quiver::test::expect_refused([&] { Row().run(sampler); }, part, ErrorCode::plugin);
+  quiver::test::expect_refused([&] { Row().run(sampler); }, "'s'", ErrorCode::plugin);
 }
 
 constexpr const char* kTell =
@@ -185,13 +185,13 @@ TEST(CSampler, lists_parameters_as_options_with_their_ranges) {
 }
 
 TEST(CSampler, names_what_is_missing) {
-  quiver_test::expect_refused(
+  quiver::test::expect_refused(
       [] { open_samplers(sampler_json("s", "no_such", "void", R"("logits","count")")); },
       "the symbol 'no_such' is missing", ErrorCode::plugin);
   const auto library =
       open_samplers(sampler_json("s", "first_two", "count", R"("logits","ids","count")"));
-  quiver_test::expect_refused([&] { library->options("other"); }, "no sampler 'other'",
-                              ErrorCode::usage);
+  quiver::test::expect_refused([&] { library->options("other"); }, "no sampler 'other'",
+                               ErrorCode::usage);
 }
 
 TEST(CSampler, samplers_outlive_the_object_that_made_them) {
@@ -211,7 +211,7 @@ TEST(CSampler, rehearsal_calls_every_function) {
   EXPECT_NO_THROW(rehearse_c_samplers(
       *open_samplers(sampler_json("a", "first_two", "count", R"("logits","ids","count")") + "," +
                      sampler_json("b", "last_i32", "token", R"("ids","count")"))));
-  quiver_test::expect_refused(
+  quiver::test::expect_refused(
       [] {
         rehearse_c_samplers(
             *open_samplers(sampler_json("a", "first_two", "count", R"("logits","ids","count")") +

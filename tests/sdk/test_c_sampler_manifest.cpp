@@ -13,15 +13,15 @@
 namespace {
 
 using namespace quiver;
-using quiver_test::manifest_json;
-using quiver_test::sampler_json;
+using quiver::test::manifest_json;
+using quiver::test::sampler_json;
 
 constexpr const char* kBasics = R"("logits","ids","count")";
 
 void expect_bad(const std::string& text, const std::string& part) {
   SCOPED_TRACE(text.substr(0, 300));
-  quiver_test::expect_refused([&] { parse_manifest(text, "x.sampler.json"); }, part,
-                              ErrorCode::plugin);
+  quiver::test::expect_refused([&] { parse_manifest(text, "x.sampler.json"); }, part,
+                               ErrorCode::plugin);
 }
 
 void expect_bad_sampler(const std::string& sampler, const std::string& part) {

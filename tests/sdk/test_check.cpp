@@ -2,8 +2,8 @@
 #include "core/plugin/check.hpp"
 
 #include "tests/sdk/manifest_text.hpp"
+#include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/refusal.hpp"
-#include "tests/tensor/temporary_folder.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -143,7 +143,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{kCanvas, "", "by-thread/independent-of-threads", "other threads"}));
 
 /// A config for the architecture, which fails or passes its checks with it.
-CheckOptions with_config(const quiver_test::TemporaryFolder& folder, const std::string& only) {
+CheckOptions with_config(const quiver::test::TemporaryFolder& folder, const std::string& only) {
   CheckOptions result = options(only);
   result.config =
       folder.write("config.json",
@@ -156,7 +156,7 @@ constexpr const char* kArchitecture = QUIVER_TEST_PLUGINS "/bad-architecture.so"
 class BadArchitecture : public BadPlugin {};
 
 TEST_P(BadArchitecture, fails_its_check) {
-  const quiver_test::TemporaryFolder folder;
+  const quiver::test::TemporaryFolder folder;
   const auto report = run_checks(kArchitecture, with_config(folder, GetParam().check));
   ASSERT_EQ(report.checks.size(), 1U);
   EXPECT_EQ(report.checks[0].status, CheckStatus::failed);
@@ -182,7 +182,7 @@ INSTANTIATE_TEST_SUITE_P(
         Case{kArchitecture, "late-passes", "tiny/rollback-equals-replay", "taken back"}));
 
 TEST(Check, a_good_architecture_passes_and_says_what_it_could_not_check) {
-  const quiver_test::TemporaryFolder folder;
+  const quiver::test::TemporaryFolder folder;
   const auto with = run_checks(kArchitecture, with_config(folder, "tiny/*"));
   for (const CheckResult& check : with.checks) {
     EXPECT_EQ(check.status, CheckStatus::passed) << check.name << ": " << check.detail;
@@ -223,7 +223,7 @@ TEST(Check, a_plugin_with_good_manners_passes_all) {
 }
 
 TEST(Check, a_file_that_is_no_plugin_fails_with_the_reason) {
-  const quiver_test::TemporaryFolder folder;
+  const quiver::test::TemporaryFolder folder;
   const auto report = run_checks(folder.write("x.so", "not an ELF file at all"), options());
   ASSERT_EQ(report.checks.size(), 1U);
   EXPECT_EQ(report.checks[0].name, "descriptor-valid");
@@ -242,34 +242,34 @@ TEST(Check, hangs_and_endless_work_are_failures) {
 }
 
 TEST(Check, an_only_pattern_that_matches_nothing_is_a_usage_error) {
-  quiver_test::expect_refused([] { run_checks(kSamplers, options("no-such-check")); },
-                              "no check matches", ErrorCode::usage);
+  quiver::test::expect_refused([] { run_checks(kSamplers, options("no-such-check")); },
+                               "no check matches", ErrorCode::usage);
 }
 
 /// A manifest beside a copy of the library of test functions.
-std::filesystem::path manifest_in(const quiver_test::TemporaryFolder& folder,
+std::filesystem::path manifest_in(const quiver::test::TemporaryFolder& folder,
                                   const std::string& sampler) {
   std::filesystem::copy_file(QUIVER_TEST_C_SAMPLERS, folder.path() / "c-samplers.so",
                              std::filesystem::copy_options::overwrite_existing);
-  return folder.write("test.sampler.json", quiver_test::manifest_json(sampler));
+  return folder.write("test.sampler.json", quiver::test::manifest_json(sampler));
 }
 
 TEST(Check, samplers_of_a_manifest_are_checked_like_any) {
-  const quiver_test::TemporaryFolder folder;
+  const quiver::test::TemporaryFolder folder;
   const auto file = manifest_in(
-      folder, quiver_test::sampler_json("s", "best_first", "void", R"("logits","ids","count")"));
+      folder, quiver::test::sampler_json("s", "best_first", "void", R"("logits","ids","count")"));
   expect_all_pass(file, "*");
   const auto beyond = manifest_in(
-      folder, quiver_test::sampler_json("s", "writes_beyond", "void", R"("logits","count")"));
+      folder, quiver::test::sampler_json("s", "writes_beyond", "void", R"("logits","count")"));
   const auto report = run_checks(beyond, options("s/no-write-outside-buffers"));
   EXPECT_EQ(report.checks[0].status, CheckStatus::failed);
   const auto printing =
-      manifest_in(folder, quiver_test::sampler_json("s", "prints", "void", R"("logits","count")"));
+      manifest_in(folder, quiver::test::sampler_json("s", "prints", "void", R"("logits","count")"));
   EXPECT_THAT(run_checks(printing, options("no-stdout")).checks[0].detail, HasSubstr("candidates"));
 }
 
 TEST(Check, a_bad_manifest_fails_with_its_reason) {
-  const quiver_test::TemporaryFolder folder;
+  const quiver::test::TemporaryFolder folder;
   const auto file = folder.write("x.sampler.json", R"({"quiver_sampler":1,"colour":1})");
   const auto report = run_checks(file, options());
   ASSERT_EQ(report.checks.size(), 1U);

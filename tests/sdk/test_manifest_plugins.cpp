@@ -2,8 +2,8 @@
 #include "core/plugin/manifest_plugins.hpp"
 
 #include "tests/sdk/manifest_text.hpp"
+#include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/refusal.hpp"
-#include "tests/tensor/temporary_folder.hpp"
 
 #include <quiver/sampler.hpp>
 
@@ -16,9 +16,9 @@
 namespace {
 
 using namespace quiver;
-using quiver_test::manifest_json;
-using quiver_test::sampler_json;
-using quiver_test::TemporaryFolder;
+using quiver::test::manifest_json;
+using quiver::test::sampler_json;
+using quiver::test::TemporaryFolder;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
@@ -81,13 +81,13 @@ TEST(ManifestPlugins, rehearse_each_function_once) {
   const auto bad = PluginFile::open(
       folder.write("y.sampler.json",
                    manifest_json(sampler_json("s", "infinite", "void", R"("logits","count")"))));
-  quiver_test::expect_refused([&] { rehearse_manifest_plugin(bad, library); }, "+infinity",
-                              ErrorCode::plugin);
+  quiver::test::expect_refused([&] { rehearse_manifest_plugin(bad, library); }, "+infinity",
+                               ErrorCode::plugin);
   const auto missing = PluginFile::open(
       folder.write("z.sampler.json",
                    manifest_json(sampler_json("s", "nothing", "void", R"("logits","count")"))));
-  quiver_test::expect_refused([&] { load_manifest_plugin(missing, library); },
-                              "'nothing' is missing", ErrorCode::plugin);
+  quiver::test::expect_refused([&] { load_manifest_plugin(missing, library); },
+                               "'nothing' is missing", ErrorCode::plugin);
 }
 
 }  // namespace

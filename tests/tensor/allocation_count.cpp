@@ -18,13 +18,13 @@ void* counted(std::size_t size) {
 
 }  // namespace
 
-namespace quiver_test {
+namespace quiver::test {
 
 std::size_t allocated_bytes() noexcept {
   return total.load(std::memory_order_relaxed);
 }
 
-}  // namespace quiver_test
+}  // namespace quiver::test
 
 void* operator new(std::size_t size) {
   return counted(size);

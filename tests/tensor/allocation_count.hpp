@@ -3,9 +3,9 @@
 
 #include <cstddef>
 
-namespace quiver_test {
+namespace quiver::test {
 
 /// Bytes that operator new has handed out since the program began, whether freed again or not.
 std::size_t allocated_bytes() noexcept;
 
-}  // namespace quiver_test
+}  // namespace quiver::test

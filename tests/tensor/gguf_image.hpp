@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace quiver_test {
+namespace quiver::test {
 
 /// Appends little-endian numbers and strings.
 class GgufImage {
@@ -57,4 +57,4 @@ class GgufImage {
   Bytes bytes_;
 };
 
-}  // namespace quiver_test
+}  // namespace quiver::test

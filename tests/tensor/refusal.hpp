@@ -8,7 +8,7 @@
 
 #include <string>
 
-namespace quiver_test {
+namespace quiver::test {
 
 /// Runs `action`, which has to throw Error(code) whose text holds `part` and is one line.
 template <class Action>
@@ -25,4 +25,4 @@ void expect_refused(Action action, const std::string& part,
   }
 }
 
-}  // namespace quiver_test
+}  // namespace quiver::test

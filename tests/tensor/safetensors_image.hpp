@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-namespace quiver_test {
+namespace quiver::test {
 
 using Bytes = std::vector<std::byte>;
 
@@ -40,4 +40,4 @@ struct OwnedSafetensors {
       : OwnedSafetensors(safetensors_image(header, data_bytes)) {}
 };
 
-}  // namespace quiver_test
+}  // namespace quiver::test

@@ -1,8 +1,8 @@
 // Tests of files that appear whole or not at all.
 #include "core/tensor/atomic_file.hpp"
 
+#include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/refusal.hpp"
-#include "tests/tensor/temporary_folder.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,9 +14,9 @@
 namespace {
 
 using namespace quiver;
-using quiver_test::expect_refused;
-using quiver_test::read_text;
-using quiver_test::TemporaryFolder;
+using quiver::test::expect_refused;
+using quiver::test::read_text;
+using quiver::test::TemporaryFolder;
 using testing::ElementsAre;
 using testing::IsEmpty;
 

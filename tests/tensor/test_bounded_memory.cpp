@@ -15,7 +15,7 @@
 namespace {
 
 using namespace quiver;
-using namespace quiver_test;
+using namespace quiver::test;
 
 /// Bytes allocated, whether freed again or not, while `action` runs and fails.
 template <class Action>

@@ -1,9 +1,9 @@
 // Tests of reading GGUF files: what they hold, and every way in which they can lie.
 #include "core/tensor/gguf.hpp"
 
+#include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/gguf_image.hpp"
 #include "tests/tensor/refusal.hpp"
-#include "tests/tensor/temporary_folder.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@
 namespace {
 
 using namespace quiver;
-using namespace quiver_test;
+using namespace quiver::test;
 using testing::ElementsAre;
 
 constexpr std::uint32_t kU32 = 4, kString = 8, kArray = 9, kF32Type = 0, kQ4_1 = 3, kQ8_0 = 8;

@@ -14,7 +14,7 @@
 namespace {
 
 using namespace quiver;
-using quiver_test::expect_refused;
+using quiver::test::expect_refused;
 
 struct Groups {
   std::vector<std::uint32_t> codes;

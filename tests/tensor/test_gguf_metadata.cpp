@@ -15,7 +15,7 @@
 namespace {
 
 using namespace quiver;
-using namespace quiver_test;
+using namespace quiver::test;
 using testing::ElementsAre;
 using testing::IsEmpty;
 

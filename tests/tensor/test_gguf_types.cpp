@@ -1,8 +1,8 @@
 // Tests of the block decoders against values made by the format's reference package.
 #include "core/tensor/gguf_types.hpp"
 
+#include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/refusal.hpp"
-#include "tests/tensor/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 
@@ -37,7 +37,7 @@ const GgufTypeInfo* type_named(const std::string& name) {
 
 TEST(GgufTypes, random_blocks_decode_to_the_reference_bits) {
   const auto reference = nlohmann::json::parse(
-      quiver_test::read_text(QUIVER_SOURCE_DIR "/tests/tensor/data/gguf_blocks.json"));
+      quiver::test::read_text(QUIVER_SOURCE_DIR "/tests/tensor/data/gguf_blocks.json"));
   std::set<std::string> types;
   for (const auto& one : reference["cases"]) {
     const auto name = one["type"].get<std::string>();
@@ -94,7 +94,7 @@ TEST(GgufTypes, buffers_that_do_not_fit_are_refused) {
   const std::vector<std::byte> bytes(40);
   std::vector<float> values(64);
   const auto expect_misfit = [&](GgufType type, std::size_t size, std::size_t count) {
-    quiver_test::expect_refused(
+    quiver::test::expect_refused(
         [&] { dequantize(type, std::span(bytes).first(size), std::span(values).first(count)); },
         "different sizes", ErrorCode::internal);
   };

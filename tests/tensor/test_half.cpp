@@ -146,12 +146,12 @@ TEST(Half, from_float_writes_what_to_float_reads) {
 TEST(Half, conversions_refuse_buffers_that_do_not_fit) {
   std::vector<std::byte> bytes(7);
   std::vector<float> values(2);
-  quiver_test::expect_refused([&] { to_float(DType::f32, bytes, values); }, "different sizes",
-                              ErrorCode::internal);
-  quiver_test::expect_refused([&] { from_float(values, DType::f16, bytes); }, "different sizes",
-                              ErrorCode::internal);
-  quiver_test::expect_refused([&] { from_float(values, DType::u8, std::span(bytes).first(2)); },
-                              "stored as f32", ErrorCode::internal);
+  quiver::test::expect_refused([&] { to_float(DType::f32, bytes, values); }, "different sizes",
+                               ErrorCode::internal);
+  quiver::test::expect_refused([&] { from_float(values, DType::f16, bytes); }, "different sizes",
+                               ErrorCode::internal);
+  quiver::test::expect_refused([&] { from_float(values, DType::u8, std::span(bytes).first(2)); },
+                               "stored as f32", ErrorCode::internal);
 }
 
 }  // namespace

@@ -1,8 +1,8 @@
 // Tests of file mappings.
 #include "core/tensor/mapped_file.hpp"
 
+#include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/refusal.hpp"
-#include "tests/tensor/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -15,8 +15,8 @@
 namespace {
 
 using namespace quiver;
-using quiver_test::expect_refused;
-using quiver_test::TemporaryFolder;
+using quiver::test::expect_refused;
+using quiver::test::TemporaryFolder;
 
 std::string text_of(const MappedFile& file) {
   return {reinterpret_cast<const char*>(file.bytes().data()), file.bytes().size()};

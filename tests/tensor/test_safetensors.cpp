@@ -2,9 +2,9 @@
 #include "core/tensor/safetensors.hpp"
 
 #include "core/tensor/half.hpp"
+#include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/refusal.hpp"
 #include "tests/tensor/safetensors_image.hpp"
-#include "tests/tensor/temporary_folder.hpp"
 
 #include <gtest/gtest.h>
 
@@ -16,7 +16,7 @@
 namespace {
 
 using namespace quiver;
-using namespace quiver_test;
+using namespace quiver::test;
 
 using Shape = std::vector<std::int64_t>;
 

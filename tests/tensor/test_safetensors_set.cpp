@@ -1,9 +1,9 @@
 // Tests of opening model folders.
 #include "core/tensor/safetensors_set.hpp"
 
+#include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/refusal.hpp"
 #include "tests/tensor/safetensors_image.hpp"
-#include "tests/tensor/temporary_folder.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -14,7 +14,7 @@
 namespace {
 
 using namespace quiver;
-using namespace quiver_test;
+using namespace quiver::test;
 using testing::ElementsAre;
 
 /// A file that holds one-byte tensors of these names.

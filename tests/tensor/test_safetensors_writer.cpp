@@ -2,8 +2,8 @@
 #include "core/tensor/safetensors_writer.hpp"
 
 #include "core/tensor/safetensors.hpp"
+#include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/refusal.hpp"
-#include "tests/tensor/temporary_folder.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -15,7 +15,7 @@
 namespace {
 
 using namespace quiver;
-using namespace quiver_test;
+using namespace quiver::test;
 using testing::ElementsAre;
 using testing::IsEmpty;
 
