@@ -7,6 +7,8 @@
 namespace quiver {
 namespace {
 
+constexpr int kWidth = 8;
+
 #include "core/kernels/elements.inc"
 
 }  // namespace

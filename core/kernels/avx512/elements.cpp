@@ -7,6 +7,8 @@
 namespace quiver {
 namespace {
 
+constexpr int kWidth = 16;
+
 #include "core/kernels/elements.inc"
 
 }  // namespace
