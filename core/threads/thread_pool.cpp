@@ -20,6 +20,14 @@ namespace {
 // awake inside a pass, and far shorter than a scheduler tick, so an idle process sleeps.
 constexpr int kSpins = 2000;
 
+// Turns given away before the caller sleeps until the last worker is done.
+constexpr int kYields = 20;
+
+// Parts of the state: loops are counted in the high bits.
+constexpr std::uint32_t kInside = 0xfff;
+constexpr std::uint32_t kOpen = 0x1000;
+constexpr std::uint32_t kLoop = 0x2000;
+
 void pause_briefly() {
 #if defined(__x86_64__)
   _mm_pause();
@@ -57,8 +65,8 @@ ThreadPool::ThreadPool(int threads) {
 
 ThreadPool::~ThreadPool() {
   stop_.store(true);
-  generation_.fetch_add(1);
-  generation_.notify_all();
+  state_.fetch_add(kLoop);
+  state_.notify_all();
   for (std::thread& worker : workers_) worker.join();
 }
 
@@ -72,34 +80,52 @@ void ThreadPool::run_erased(int tasks, const void* context, Function function) {
   context_ = context;
   tasks_ = tasks;
   next_task_.store(0, std::memory_order_relaxed);
-  busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-  generation_.fetch_add(1, std::memory_order_release);
-  generation_.notify_all();
+  const std::uint32_t number = state_.load(std::memory_order_relaxed) & ~(kLoop - 1);
+  state_.store((number + kLoop) | kOpen, std::memory_order_release);
+  state_.notify_all();
   take_tasks(0);
-  for (int spins = 0; busy_.load(std::memory_order_acquire) != 0; ++spins) {
-    if (spins < kSpins) {
+  std::uint32_t state = state_.fetch_and(~kOpen, std::memory_order_acquire) & ~kOpen;
+  for (int turns = 0; (state & kInside) != 0; ++turns) {
+    if (turns < kSpins) {
       pause_briefly();
-    } else {
+    } else if (turns < kSpins + kYields) {
       std::this_thread::yield();
+    } else {
+      // A core that goes idle is what makes the system bring the worker's thread over to it.
+      state_.wait(state, std::memory_order_acquire);
     }
+    state = state_.load(std::memory_order_acquire);
   }
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
-void ThreadPool::work(int worker) {
-  std::uint32_t seen = 0;
-  for (;;) {
-    for (int spins = 0; generation_.load(std::memory_order_acquire) == seen; ++spins) {
-      if (spins < kSpins) {
-        pause_briefly();
-      } else {
-        generation_.wait(seen, std::memory_order_acquire);
-      }
+/// Waits until there is another loop than the one of `seen`; gives the state it saw.
+std::uint32_t ThreadPool::wait_for_loop(std::uint32_t seen) const {
+  std::uint32_t state = state_.load(std::memory_order_acquire);
+  for (int spins = 0; (state & ~(kLoop - 1)) == (seen & ~(kLoop - 1)); ++spins) {
+    if (spins < kSpins) {
+      pause_briefly();
+    } else {
+      state_.wait(state, std::memory_order_acquire);
     }
-    seen = generation_.load(std::memory_order_acquire);
+    state = state_.load(std::memory_order_acquire);
+  }
+  return state;
+}
+
+void ThreadPool::work(int worker) {
+  std::uint32_t state = 0;
+  for (;;) {
+    state = wait_for_loop(state);
     if (stop_.load()) return;
-    take_tasks(worker);
-    busy_.fetch_sub(1, std::memory_order_release);
+    // The loop may have been closed meanwhile: then there is nothing left in it.
+    while ((state & kOpen) != 0) {
+      if (!state_.compare_exchange_weak(state, state + 1, std::memory_order_acquire)) continue;
+      take_tasks(worker);
+      const std::uint32_t after = state_.fetch_sub(1, std::memory_order_release) - 1;
+      if ((after & (kOpen | kInside)) == 0) state_.notify_all();
+      break;
+    }
   }
 }
 

@@ -16,7 +16,8 @@ namespace quiver {
 int available_cpus();
 
 /// A fixed set of workers for short parallel loops. The calling thread works too, so a pool of one
-/// has no threads of its own. [one-call-at-a-time]
+/// has no threads of its own. Workers that are idle for long sleep in the kernel.
+/// [one-call-at-a-time]
 class ThreadPool {
  public:
   /// `threads` workers, the caller included; 0 = available_cpus().
@@ -41,14 +42,16 @@ class ThreadPool {
 
   void run_erased(int tasks, const void* context, Function function);
   void work(int worker);
+  std::uint32_t wait_for_loop(std::uint32_t seen) const;
   void take_tasks(int worker) noexcept;
 
   Function function_ = nullptr;
   const void* context_ = nullptr;
   int tasks_ = 0;
   std::atomic<int> next_task_{0};
-  std::atomic<int> busy_{0};
-  std::atomic<std::uint32_t> generation_{0};
+  /// What the workers watch: the number of the loop, whether it is open to them, how many are in
+  /// it. A loop waits for those that came in, never for one that the system has not let run yet.
+  std::atomic<std::uint32_t> state_{0};
   std::atomic<bool> stop_{false};
   std::mutex error_mutex_;
   std::exception_ptr error_;
