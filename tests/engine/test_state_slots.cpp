@@ -125,5 +125,73 @@ TEST_F(StateSlots, a_convolution_stored_with_its_taps_before_the_last_axis_is_th
   EXPECT_EQ(all_logits(other.engine, ids, ids.size()).values, want.values);
 }
 
+TEST_F(StateSlots, a_saved_sequence_goes_on_with_the_same_bits) {
+  TestEngine test{checkpoint.load()};
+  const Logits whole = all_logits(test.engine, ids, ids.size());
+  for (const std::size_t at : {0, 1, 2, 63, 64, 70}) {
+    Sequence sequence = test.engine.new_sequence();
+    test.engine.feed_prompt(sequence, std::span(ids).first(at));
+    const SavedSequence saved = sequence.save();
+    sequence = test.engine.new_sequence();
+    EXPECT_EQ(test.engine.pool().used_bytes(), 0U) << "what is saved is not in the pool";
+    // Other texts use the pages in between.
+    Sequence other = test.engine.new_sequence();
+    test.engine.feed_prompt(other, std::span(ids).last(80));
+    sequence.restore(saved);
+    EXPECT_EQ(sequence.length(), static_cast<int>(at));
+    const Feed feed{&sequence, std::span(ids).subspan(at), Wanted::all};
+    const Logits got = test.engine.forward({&feed, 1});
+    const std::vector<float> want(
+        whole.values.end() - static_cast<std::ptrdiff_t>(got.values.size()), whole.values.end());
+    EXPECT_EQ(got.values, want) << "saved at " << at;
+  }
+}
+
+TEST_F(StateSlots, restoring_shares_what_the_sequence_holds_already) {
+  TestEngine test{checkpoint.load()};
+  Sequence sequence = test.engine.new_sequence();
+  test.engine.feed_prompt(sequence, std::span(ids).first(64));
+  const SequencePart page = sequence.part(0);
+  test.engine.feed_prompt(sequence, std::span(ids).subspan(64, 10));
+  const SavedSequence saved = sequence.save();
+  const std::size_t used = test.engine.pool().used_bytes();
+  const SequencePart* const parts[] = {&page};
+  Sequence twin = test.engine.new_sequence();
+  twin.extend(parts);
+  EXPECT_EQ(test.engine.pool().used_bytes(), used);
+  twin.restore(saved);
+  EXPECT_EQ(test.engine.pool().used_bytes(), used + page_bytes(test.engine.layout(), 1));
+  const auto rest = std::span(ids).subspan(74);
+  EXPECT_EQ(test.engine.feed_prompt(twin, rest).values,
+            test.engine.feed_prompt(sequence, rest).values);
+}
+
+TEST_F(StateSlots, restoring_without_room_leaves_the_sequence_as_it_was) {
+  TestEngine roomy{checkpoint.load()};
+  Sequence sequence = roomy.engine.new_sequence();
+  roomy.engine.feed_prompt(sequence, ids);
+  const SavedSequence saved = sequence.save();
+  TestEngine tight{checkpoint.load(), 1, "f32", page_bytes(roomy.engine.layout(), 64)};
+  Sequence target = tight.engine.new_sequence();
+  EXPECT_THROW(target.restore(saved), Error);
+  EXPECT_EQ(target.length(), 0);
+  EXPECT_EQ(tight.engine.pool().used_bytes(), 0U);
+  EXPECT_EQ(target.growth_bytes(64), tight.engine.pool().available_bytes());
+}
+
+TEST_F(StateSlots, only_whole_pages_are_shared) {
+  TestEngine test{checkpoint.load()};
+  Sequence sequence = test.engine.new_sequence();
+  test.engine.feed_prompt(sequence, std::span(ids).first(64));
+  EXPECT_THROW(sequence.part(32), Error);
+  const SequencePart part = sequence.part(0);
+  const SequencePart* const parts[] = {&part};
+  test.engine.feed_prompt(sequence, std::span(ids).first(1));
+  EXPECT_THROW(sequence.part(0), Error);
+  EXPECT_THROW(sequence.extend(parts), Error);
+  EXPECT_THROW(sequence.restore(SavedSequence{}), Error);
+  EXPECT_EQ(sequence.length(), 65);
+}
+
 }  // namespace
 }  // namespace quiver::test

@@ -45,8 +45,8 @@ struct TestEngine {
   ThreadPool threads;
   Engine engine;
   explicit TestEngine(std::shared_ptr<const LoadedModel> model, int thread_count = 2,
-                      const std::string& kv = "f32")
-      : threads(thread_count), engine(std::move(model), float_kv(kv), threads) {}
+                      const std::string& kv = "f32", std::size_t cache_limit_bytes = 0)
+      : threads(thread_count), engine(std::move(model), float_kv(kv), threads, cache_limit_bytes) {}
 };
 
 }  // namespace quiver::test
