@@ -82,12 +82,13 @@ TEST_F(Scheduling, prompts_take_turns) {
 
 TEST_F(Scheduling, prompts_that_keep_coming_do_not_starve_a_long_one) {
   TestEngine test{model};
-  Scheduler scheduler(test.engine);
   int left = 20;
   std::promise<void> last;
+  std::function<void()> next;
   const TestText filler = text(200, 1);
+  Scheduler scheduler(test.engine);
   // Each of these submits the next one, so that there is always one more that fits beside nothing.
-  std::function<void()> next = [&] {
+  next = [&] {
     if (--left < 0) return last.set_value();
     Request request = logged(filler, 's');
     request.on_end = [&](const RequestEnd&) { next(); };

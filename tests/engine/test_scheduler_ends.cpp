@@ -246,22 +246,30 @@ TEST_F(Ends, requests_beyond_the_queue_are_refused_until_one_has_ended) {
 }
 
 TEST_F(Ends, a_text_is_cancelled_while_it_waits) {
+  std::string log;  // written by the inference thread
   SchedulerOptions options;
   options.max_sequences = 1;
   Scheduler scheduler(test.engine, options);
-  const TestText running = text(10, 20);
+  const TestText running = text(10, 3);
   std::vector<std::shared_ptr<Outcome>> outcomes;
   on_inference_thread(scheduler, [&] {
-    outcomes.push_back(submit(scheduler, running.request()));
-    outcomes.push_back(submit(scheduler, text(10, 20).request()));
+    Request request = running.request();
+    request.rules.on_token = [&](std::int32_t) {
+      log += "token ";
+      return true;
+    };
+    outcomes.push_back(submit(scheduler, std::move(request)));
+    request = text(10, 20).request();
+    request.on_end = [&](const RequestEnd&) { log += "end "; };
+    outcomes.push_back(submit(scheduler, std::move(request)));
     outcomes[1]->handle->cancel();
   });
   const RequestEnd end = outcomes[1]->end.get();
   EXPECT_EQ(end.reason, FinishReason::interrupted);
   EXPECT_FALSE(end.error.has_value());
-  EXPECT_EQ(outcomes[0]->tokens.size(), 0U) << "it ends before what runs has ended";
   expect_same(outcomes[0], generate_alone(plain.engine, running));
-  EXPECT_EQ(scheduler.counters().prompt_rows, 11U) << "and was never begun";
+  EXPECT_EQ(log, "end token token token ") << "nobody has to end before it";
+  EXPECT_EQ(scheduler.counters().prompt_rows, 11U) << "it was never begun";
 }
 
 TEST_F(Ends, a_text_is_cancelled_inside_its_prompt) {
