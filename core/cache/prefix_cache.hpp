@@ -55,7 +55,7 @@ class PrefixCache {
   struct Node;
   /// Compares whole blocks, so that no two texts can be taken for one another.
   struct TokensLess {
-    using is_transparent = void;
+    using is_transparent = void;  // NOLINT(readability-identifier-naming): the library's name
     bool operator()(std::span<const std::int32_t> a, std::span<const std::int32_t> b) const;
   };
   using Children = std::map<std::vector<std::int32_t>, std::unique_ptr<Node>, TokensLess>;

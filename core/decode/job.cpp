@@ -17,8 +17,8 @@ double ms_between(Job::Clock::time_point from, Job::Clock::time_point to) {
 
 }  // namespace
 
-Job::Job(Request request_, const TextModelInfo& info)
-    : request(std::move(request_)),
+Job::Job(Request asked, const TextModelInfo& info)
+    : request(std::move(asked)),
       text(request.samplers, request.rules, std::move(request.prompt),
            static_cast<std::size_t>(info.context_length)) {}
 

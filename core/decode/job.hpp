@@ -33,7 +33,7 @@ struct Job {
   using Clock = std::chrono::steady_clock;
 
   /// Throws what the samplers throw when their state is made.
-  Job(Request request, const TextModelInfo& info);
+  Job(Request asked, const TextModelInfo& info);
   Job(const Job&) = delete;  // the text refers to the request
   Job& operator=(const Job&) = delete;
 
