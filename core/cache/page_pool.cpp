@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <new>
 #include <quiver/error.hpp>
 
@@ -30,16 +31,32 @@ PagePtr PagePool::allocate(std::size_t size) {
                 "key-value cache", "use shorter or fewer texts, or raise the limit");
   }
   std::byte* bytes = nullptr;
+  try {
+    bytes = take(size);
+  } catch (...) {
+    used_bytes_.fetch_sub(size);
+    throw;
+  }
+  return std::make_shared<Page>(*this, bytes, size);
+}
+
+std::byte* PagePool::take(std::size_t size) {
   {
     const std::lock_guard lock(mutex_);
     auto& blocks = free_[size];
     if (!blocks.empty()) {
-      bytes = blocks.back();
+      std::byte* bytes = blocks.back();
       blocks.pop_back();
+      return bytes;
     }
   }
-  if (bytes == nullptr) bytes = static_cast<std::byte*>(::operator new(size, kAlignment));
-  return std::make_shared<Page>(*this, bytes, size);
+  return static_cast<std::byte*>(::operator new(size, kAlignment));
+}
+
+std::size_t PagePool::available_bytes() const noexcept {
+  if (limit_bytes_ == 0) return std::numeric_limits<std::size_t>::max();
+  const std::size_t used = used_bytes_.load();
+  return used < limit_bytes_ ? limit_bytes_ - used : 0;
 }
 
 void PagePool::release(std::byte* bytes, std::size_t size) noexcept {

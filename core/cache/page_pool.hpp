@@ -49,8 +49,15 @@ class PagePool {
 
   std::size_t used_bytes() const noexcept { return used_bytes_.load(); }
 
+  /// 0 = no limit.
+  std::size_t limit_bytes() const noexcept { return limit_bytes_; }
+
+  /// Bytes that can be allocated before the limit is reached.
+  std::size_t available_bytes() const noexcept;
+
  private:
   friend class Page;
+  std::byte* take(std::size_t size);
   void release(std::byte* bytes, std::size_t size) noexcept;
 
   std::size_t limit_bytes_;

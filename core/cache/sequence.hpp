@@ -27,6 +27,33 @@ struct CacheLayout {
   std::vector<Window> windows;     ///< By CausalConv::id.
 };
 
+/// Bytes of the pages that `tokens` tokens need, all layers together. [any-thread]
+std::size_t page_bytes(const CacheLayout& layout, int tokens);
+
+/// What a sequence holds beside its pages: with the pages of the same tokens, enough to go on.
+struct SequenceState {
+  std::vector<std::vector<float>> windows;  ///< By CausalConv::id: [rows, channels].
+  int position_offset = 0;
+
+  std::size_t size_bytes() const noexcept;
+};
+
+/// Whole pages at the end of a sequence, shared with it, and the state behind their last token.
+struct SequencePart {
+  int tokens = 0;                           ///< A multiple of the page size.
+  std::vector<std::vector<PagePtr>> pages;  ///< [layer][page]
+  SequenceState state;
+
+  std::size_t page_bytes() const noexcept;
+};
+
+/// A sequence in ordinary memory, its pages given back.
+struct SavedSequence {
+  int length = 0;
+  std::vector<std::vector<std::byte>> pages;  ///< By layer, page after page.
+  SequenceState state;
+};
+
 /// Caches of one sequence. Tokens [0, length()) are settled; a forward pass adds rows behind them
 /// that stay tentative until accept() keeps some or all of them. Keys and values beyond the settled
 /// length are simply written again; windows are rolled to the last accepted row.
@@ -59,6 +86,25 @@ class Sequence {
   /// i.e. for layouts without windows or length 0; otherwise Error(internal).
   void truncate(int length);
 
+  /// Bytes that begin(rows) would take from the pool.
+  std::size_t growth_bytes(int rows) const;
+
+  /// Everything from token `start` on, sharing its pages. Start and length must be multiples of the
+  /// page size and no pass may be pending; otherwise Error(internal).
+  SequencePart part(int start) const;
+
+  /// Appends parts, one after another as they followed in the sequence that they come from; shares
+  /// their pages and takes the state of the last. The length must be a multiple of the page size.
+  void extend(std::span<const SequencePart* const> parts);
+
+  /// A copy of everything in ordinary memory. No pass may be pending.
+  SavedSequence save() const;
+
+  /// Becomes what was saved, bit for bit. The sequence may hold the first tokens of it already, as
+  /// whole pages; only what follows them is copied. Throws Error(resources), leaving the sequence
+  /// as it was.
+  void restore(const SavedSequence& saved);
+
   /// Page `index` of a layer for writing; copies it first if it is shared.
   std::byte* writable_page(KvCache layer, int index);
 
@@ -77,6 +123,10 @@ class Sequence {
   std::size_t size_bytes() const;
 
  private:
+  void make_room(int tokens);
+  void check_at_page(const char* action) const;
+  SequenceState state() const;
+
   PagePool* pool_;
   const CacheLayout* layout_;
   int length_ = 0;

@@ -8,6 +8,15 @@
 
 namespace quiver {
 
+void check_token_ids(std::span<const std::int32_t> tokens, int vocabulary) {
+  const auto is_outside = [&](std::int32_t id) { return id < 0 || id >= vocabulary; };
+  const auto bad = std::ranges::find_if(tokens, is_outside);
+  if (bad == tokens.end()) return;
+  throw Error(ErrorCode::bad_input,
+              fmt::format("token id {} is outside the vocabulary of {}", *bad, vocabulary),
+              "input tokens", "use the tokenizer that belongs to the model");
+}
+
 CacheLayout cache_layout(const WeightStore& weights, const KvStrategy& kv) {
   CacheLayout layout;
   for (const KvCachePart& part : weights.kv_caches()) {
@@ -38,16 +47,10 @@ Batch Engine::make_batch(std::span<const Feed> feeds) const {
     const int start = feed.sequence->length();
     batch.segments.push_back(
         {feed.sequence, batch.rows(), static_cast<int>(feed.tokens.size()), start, feed.form});
+    check_token_ids(feed.tokens, info_.vocabulary);
     for (std::size_t i = 0; i < feed.tokens.size(); ++i) {
-      const std::int32_t id = feed.tokens[i];
-      if (id < 0 || id >= info_.vocabulary) {
-        throw Error(
-            ErrorCode::bad_input,
-            fmt::format("token id {} is outside the vocabulary of {}", id, info_.vocabulary),
-            "input tokens", "use the tokenizer that belongs to the model");
-      }
       const int position = start + static_cast<int>(i) + feed.sequence->position_offset();
-      batch.tokens.push_back(id);
+      batch.tokens.push_back(feed.tokens[i]);
       batch.positions.push_back({position, position, position});
     }
   }

@@ -89,6 +89,9 @@ class Engine {
   ForwardMemory memory_;
 };
 
+/// Throws Error(bad_input) for a token id outside [0, vocabulary). [any-thread]
+void check_token_ids(std::span<const std::int32_t> tokens, int vocabulary);
+
 /// What a sequence of the model keeps under a KV strategy. [any-thread]
 CacheLayout cache_layout(const WeightStore& weights, const KvStrategy& kv);
 

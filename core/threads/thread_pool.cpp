@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <fstream>
 #include <string>
@@ -19,6 +20,11 @@ namespace {
 // About 30 microseconds: longer than the gap between two loops of one forward pass, so workers stay
 // awake inside a pass, and far shorter than a scheduler tick, so an idle process sleeps.
 constexpr int kSpins = 2000;
+
+// After that, workers give their turns away for so long before they sleep. A thread that the system
+// wakes is often put on the waker's own core, where it would run in turns with it; one that stays
+// awake stays where it is. The gap between two tokens is a few hundred microseconds.
+constexpr std::chrono::milliseconds kAwake{1};
 
 // Turns given away before the caller sleeps until the last worker is done.
 constexpr int kYields = 20;
@@ -101,10 +107,16 @@ void ThreadPool::run_erased(int tasks, const void* context, Function function) {
 
 /// Waits until there is another loop than the one of `seen`; gives the state it saw.
 std::uint32_t ThreadPool::wait_for_loop(std::uint32_t seen) const {
+  using Clock = std::chrono::steady_clock;
   std::uint32_t state = state_.load(std::memory_order_acquire);
+  Clock::time_point spun{};
   for (int spins = 0; (state & ~(kLoop - 1)) == (seen & ~(kLoop - 1)); ++spins) {
     if (spins < kSpins) {
       pause_briefly();
+    } else if (spins == kSpins) {
+      spun = Clock::now();
+    } else if (Clock::now() - spun < kAwake) {
+      std::this_thread::yield();
     } else {
       state_.wait(state, std::memory_order_acquire);
     }

@@ -46,8 +46,10 @@ struct TestEngine {
   Engine engine;
   explicit TestEngine(std::shared_ptr<const LoadedModel> model, int thread_count = 2,
                       const std::string& kv = "f32",
-                      const ComputeOptions& compute = {ComputeMode::exact})
-      : threads(thread_count), engine(std::move(model), float_kv(kv), threads, compute) {}
+                      const ComputeOptions& compute = {ComputeMode::exact},
+                      std::size_t cache_limit_bytes = 0)
+      : threads(thread_count),
+        engine(std::move(model), float_kv(kv), threads, compute, cache_limit_bytes) {}
 };
 
 }  // namespace quiver::test
