@@ -56,7 +56,7 @@ def dequantize(parts: dict[str, npt.NDArray[Any]], form: AffineFormat) -> Floats
     codes = (words[:, :, None] >> shifts) & np.uint32(2**form.bits - 1)
     groups = codes.reshape(words.shape[0], -1, form.group).astype(np.float32)
     rows = groups * parts["scales"][:, :, None] + parts["biases"][:, :, None]
-    return rows.reshape(words.shape[0], -1)
+    return np.asarray(rows.reshape(words.shape[0], -1), np.float32)
 
 
 def part_specs(name: str, rows: int, columns: int, form: AffineFormat) -> list[TensorSpec]:

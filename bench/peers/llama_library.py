@@ -27,8 +27,11 @@ def open_llama() -> Llama:
     from llama_cpp_py_sync._cffi_bindings import get_ffi, get_lib
 
     folder = os.environ.get(FOLDER_VARIABLE)
-    ffi = get_ffi()
-    library = ffi.dlopen(str(_only(Path(folder), "libllama.*so*"))) if folder else get_lib()
+    ffi: Any = get_ffi()  # type: ignore[no-untyped-call]
+    if folder:
+        library = ffi.dlopen(str(_only(Path(folder), "libllama.*so*")))
+    else:
+        library = get_lib()  # type: ignore[no-untyped-call]
     on_message = ffi.callback("void(enum ggml_log_level, const char *, void *)", lambda level, text, data: None)
     library.llama_log_set(on_message, ffi.NULL)
     if folder:

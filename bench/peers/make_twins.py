@@ -20,8 +20,16 @@ import gguf
 import numpy as np
 import numpy.typing as npt
 
-from affine import AffineFormat, SafetensorsWriter, TensorSpec, dequantize, from_bf16, part_specs, quantize
-from affine import read_safetensors
+from affine import (
+    AffineFormat,
+    SafetensorsWriter,
+    TensorSpec,
+    dequantize,
+    from_bf16,
+    part_specs,
+    quantize,
+    read_safetensors,
+)
 from gguf_formats import FORMATS, requantize
 
 GROUP = 64

@@ -10,7 +10,8 @@ import json
 import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -235,9 +236,10 @@ class Series:
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
-    def time(self, work: Callable[[], object]) -> None:
+    @contextmanager
+    def time(self) -> Iterator[None]:
         wall, cpu = time.perf_counter(), time.process_time()
-        work()
+        yield
         self.wall.append(time.perf_counter() - wall)
         self.cpu.append(time.process_time() - cpu)
 
@@ -272,7 +274,8 @@ def measure(make: Callable[[Settings], Peer], settings: Settings) -> dict[str, A
     for _ in range(settings.runs if settings.prompt else 0):
         prompt = ids.take(settings.prompt)
         peer.truncate(0)
-        prefills.time(lambda prompt=prompt: feed(peer, prompt, 0))
+        with prefills.time():
+            feed(peer, prompt, 0)
     if settings.gen:
         peer.truncate(0)
         for sequence in range(settings.sequences):
@@ -280,7 +283,8 @@ def measure(make: Callable[[Settings], Peer], settings: Settings) -> dict[str, A
     for _ in range(settings.runs if settings.gen else 0):
         tokens = ids.take(settings.sequences).tolist()
         peer.truncate(settings.depth)
-        decodes.time(lambda tokens=tokens: decode(peer, tokens, settings))
+        with decodes.time():
+            decode(peer, tokens, settings)
     return {
         "program": peer.program,
         "system": peer.system,
