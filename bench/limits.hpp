@@ -11,6 +11,7 @@
 #include <vector>
 
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #define QUIVER_BENCH_TARGET(isa) __attribute__((target(isa)))
 #else
@@ -126,6 +127,13 @@ QUIVER_BENCH_TARGET("avx512f,avx512bw,avx512vnni") inline double avx512vnni_dot(
   return 2.0 * 64 * 12 * kRounds;
 }
 
+/// Not every compiler's __builtin_cpu_supports knows its name.
+inline bool has_avx2vnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  const bool is_known = __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0;
+  return is_known && (eax & 1U << 4U) != 0 && __builtin_cpu_supports("avx2");
+}
+
 /// The same in the short registers of processors without AVX-512.
 QUIVER_BENCH_TARGET("avx2,avxvnni") inline double avx2vnni_dot() {
   const __m256i codes = _mm256_set1_epi8(3);
@@ -169,7 +177,7 @@ inline std::vector<ArithmeticLimit> arithmetic_limits() {
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni")) {
     limits.push_back({"int8 or int4 dot avx512vnni", detail::avx512vnni_dot});
   }
-  if (__builtin_cpu_supports("avxvnni")) {
+  if (detail::has_avx2vnni()) {
     limits.push_back({"int8 or int4 dot avx2vnni", detail::avx2vnni_dot});
   }
   if (!limits.empty()) return limits;
