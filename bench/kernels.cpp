@@ -64,7 +64,8 @@ void matmul(benchmark::State& state, const KernelTable& table, double peak) {
   const std::vector<float> w = random_floats(std::size_t{kOutputs} * kInputs);
   std::vector<float> out(static_cast<std::size_t>(rows) * kOutputs);
   measure(state, "GFLOP/s", 2.0 * rows * kInputs * kOutputs, peak, [&] {
-    table.matmul(x.data(), kInputs, rows, w.data(), kOutputs, kInputs, out.data(), kOutputs);
+    table.floats->matmul(x.data(), kInputs, rows, w.data(), kOutputs, kInputs, out.data(),
+                         kOutputs);
   });
 }
 
@@ -118,16 +119,16 @@ void add_table(const KernelTable& table, double flops, double read_peak) {
       ->Arg(4)
       ->Arg(64);
   add("decode_affine4", [&table, read_peak](benchmark::State& state) {
-    decode(state, table.decode_affine4, kColumns / 2, read_peak);
+    decode(state, table.floats->decode_affine4, kColumns / 2, read_peak);
   });
   add("decode_affine8", [&table, read_peak](benchmark::State& state) {
-    decode(state, table.decode_affine8, kColumns, read_peak);
+    decode(state, table.floats->decode_affine8, kColumns, read_peak);
   });
   add("bf16_to_f32", [&table, read_peak](benchmark::State& state) {
-    convert(state, table.bf16_to_f32, read_peak);
+    convert(state, table.floats->bf16_to_f32, read_peak);
   });
   add("f16_to_f32", [&table, read_peak](benchmark::State& state) {
-    convert(state, table.f16_to_f32, read_peak);
+    convert(state, table.floats->f16_to_f32, read_peak);
   });
 }
 

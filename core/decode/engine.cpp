@@ -21,13 +21,16 @@ CacheLayout cache_layout(const WeightStore& weights, const KvStrategy& kv) {
 }
 
 Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const KvStrategy> kv,
-               ThreadPool& threads, std::size_t cache_limit_bytes)
+               ThreadPool& threads, const ComputeOptions& compute, std::size_t cache_limit_bytes)
     : model_(std::move(model)),
       kv_(std::move(kv)),
       threads_(threads),
+      compute_(compute),
       info_(model_->text().info()),
       layout_(cache_layout(model_->weights(), *kv_)),
-      pool_(cache_limit_bytes) {}
+      pool_(cache_limit_bytes) {
+  if (compute_.mode == ComputeMode::fast) packed_ = std::make_unique<PackedModel>(*model_);
+}
 
 Batch Engine::make_batch(std::span<const Feed> feeds) const {
   Batch batch;
@@ -61,7 +64,7 @@ Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observ
       feeds[begun].sequence->begin(static_cast<int>(feeds[begun].tokens.size()));
     }
     const TextModel& text = model_->text();
-    ForwardOps ops(model_->weights(), *kv_, batch, memory_, threads_);
+    ForwardOps ops(model_->weights(), *kv_, batch, memory_, {threads_, compute_, packed_.get()});
     const auto observe = [&](std::string_view name, Tensor tensor) {
       if (observer) observer(name, batch.rows(), tensor.width, ops.values(tensor));
     };
@@ -86,7 +89,7 @@ Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observ
     if (wanted.empty()) return logits;
     Tensor hidden = text.finish(ops, stream);
     observe("hidden", hidden);
-    if (static_cast<int>(wanted.size()) != batch.rows()) hidden = ops.select_rows(hidden, wanted);
+    hidden = ops.select_rows(hidden, wanted);
     const Tensor result = text.logits(ops, hidden);
     const std::span<const float> values = ops.values(result);
     logits.rows = static_cast<int>(wanted.size());

@@ -54,7 +54,7 @@ class Engine {
   /// `threads` outlives the engine. `cache_limit_bytes` bounds the pages of all sequences; 0 =
   /// none.
   Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const KvStrategy> kv,
-         ThreadPool& threads, std::size_t cache_limit_bytes = 0);
+         ThreadPool& threads, const ComputeOptions& compute, std::size_t cache_limit_bytes = 0);
 
   Sequence new_sequence() { return Sequence(pool_, layout_); }
 
@@ -81,6 +81,8 @@ class Engine {
   std::shared_ptr<const LoadedModel> model_;
   std::shared_ptr<const KvStrategy> kv_;
   ThreadPool& threads_;
+  ComputeOptions compute_;
+  std::unique_ptr<PackedModel> packed_;  // fast mode only
   TextModelInfo info_;
   CacheLayout layout_;
   PagePool pool_;

@@ -17,7 +17,9 @@ namespace {
 #if defined(__x86_64__)
 struct CpuFeatures {
   bool has_avx2 = false;
+  bool has_avx2_vnni = false;
   bool has_avx512 = false;
+  bool has_avx512_vnni = false;
 };
 
 /// cpuid says what the processor has; xgetbv says which registers the system saves on a task
@@ -41,6 +43,12 @@ CpuFeatures cpu_features() {
   features.has_avx2 = (ebx & bit_AVX2) != 0 && (xcr0 & kYmm) == kYmm;
   constexpr unsigned kAvx512 = bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL;
   features.has_avx512 = features.has_avx2 && (ebx & kAvx512) == kAvx512 && (xcr0 & kZmm) == kZmm;
+  constexpr unsigned kAvx512Vnni = 1U << 11U;
+  features.has_avx512_vnni = features.has_avx512 && (ecx & kAvx512Vnni) != 0;
+  constexpr unsigned kAvxVnni = 1U << 4U;
+  if (__get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0) {
+    features.has_avx2_vnni = features.has_avx2 && (eax & kAvxVnni) != 0;
+  }
   return features;
 }
 #endif
@@ -48,11 +56,23 @@ CpuFeatures cpu_features() {
 std::vector<const KernelTable*> find_available() {
   std::vector<const KernelTable*> tables;
 #if defined(__x86_64__)
+  static const KernelTable avx2{"avx2", &avx2_float_kernels(), &avx2_packed_kernels(),
+                                &avx2_element_kernels()};
+  static const KernelTable avx2_vnni{"avx2vnni", &avx2_float_kernels(), &avx2vnni_packed_kernels(),
+                                     &avx2_element_kernels()};
+  static const KernelTable avx512{"avx512", &avx512_float_kernels(), &avx512_packed_kernels(),
+                                  &avx512_element_kernels()};
+  static const KernelTable avx512_vnni{"avx512vnni", &avx512_float_kernels(),
+                                       &avx512vnni_packed_kernels(), &avx512_element_kernels()};
   const CpuFeatures features = cpu_features();
-  if (features.has_avx512) tables.push_back(avx512_kernels());
-  if (features.has_avx2) tables.push_back(avx2_kernels());
+  if (features.has_avx512_vnni) tables.push_back(&avx512_vnni);
+  if (features.has_avx512) tables.push_back(&avx512);
+  if (features.has_avx2_vnni) tables.push_back(&avx2_vnni);
+  if (features.has_avx2) tables.push_back(&avx2);
 #endif
-  tables.push_back(generic_kernels());
+  static const KernelTable generic{"generic", &generic_float_kernels(), &generic_packed_kernels(),
+                                   &generic_element_kernels()};
+  tables.push_back(&generic);
   return tables;
 }
 

@@ -7,14 +7,14 @@
 #include <string>
 #include <string_view>
 
+#include "core/kernels/packed_weights.hpp"
+
 namespace quiver {
 
-/// A set of kernels compiled for one instruction set. The same list in each. Every kernel fixes the
-/// order of its floating-point operations per output element: a result does not depend on how many
-/// rows or outputs are computed together. Different tables may differ in the last bits.
-struct KernelTable {
-  const char* name;
-
+/// Products and conversions in float32. Every kernel fixes the order of its floating-point
+/// operations per output element: a result does not depend on how many rows or outputs are computed
+/// together. Different tables may differ in the last bits.
+struct FloatKernels {
   /// out[r * out_stride + o] = sum_i x[r * x_stride + i] * w[o * inputs + i], for r < rows and
   /// o < outputs. [any-thread]
   void (*matmul)(const float* x, std::size_t x_stride, int rows, const float* w, int outputs,
@@ -33,6 +33,29 @@ struct KernelTable {
                          int group_size, float* out);
 };
 
+/// Functions of single elements, the same bits in every table.
+struct ElementKernels {
+  /// values[i] *= silu(gates[i]), or gelu_tanh; formulas at Activation. [any-thread]
+  void (*silu_multiply)(const float* gates, float* values, std::size_t count);
+  void (*gelu_tanh_multiply)(const float* gates, float* values, std::size_t count);
+
+  /// The largest of `count` > 0 values. [any-thread]
+  float (*largest)(const float* values, int count);
+
+  /// values[i] = e^(values[i] - top); returns their sum. Within 2 units in the last place; 0 where
+  /// the exponent is below -87. [any-thread]
+  float (*exp_sum)(float* values, int count, float top);
+};
+
+/// All kernels of one instruction set; those that it has nothing better for are those of a narrower
+/// one.
+struct KernelTable {
+  const char* name;
+  const FloatKernels* floats;
+  const PackedKernels* packed;
+  const ElementKernels* elements;
+};
+
 /// The tables that this machine can run, best first; the last one is "generic". [any-thread]
 std::span<const KernelTable* const> available_kernels();
 
@@ -43,11 +66,19 @@ const KernelTable& kernels();
 /// Why kernels() is what it is, one line for people. [any-thread]
 std::string kernel_choice();
 
-// One per instruction set; only the selection calls these.
-const KernelTable* generic_kernels();
+// What each instruction set's folder brings; only the selection calls these.
+const FloatKernels& generic_float_kernels();
+const PackedKernels& generic_packed_kernels();
+const ElementKernels& generic_element_kernels();
 #if defined(__x86_64__)
-const KernelTable* avx2_kernels();
-const KernelTable* avx512_kernels();
+const FloatKernels& avx2_float_kernels();
+const PackedKernels& avx2_packed_kernels();
+const ElementKernels& avx2_element_kernels();
+const PackedKernels& avx2vnni_packed_kernels();
+const FloatKernels& avx512_float_kernels();
+const PackedKernels& avx512_packed_kernels();
+const ElementKernels& avx512_element_kernels();
+const PackedKernels& avx512vnni_packed_kernels();
 #endif
 
 }  // namespace quiver

@@ -31,6 +31,12 @@ const TensorView* Checkpoint::find(std::string_view name) const {
   return entry == tensors_.end() ? nullptr : entry->second;
 }
 
+void Checkpoint::release(std::span<const std::byte> data) const noexcept {
+  TensorView view;
+  view.data = data;
+  files_.release(view);
+}
+
 std::vector<std::string> Checkpoint::names() const {
   std::vector<std::string> names;
   for (const auto& [name, tensor] : tensors_) names.push_back(name);

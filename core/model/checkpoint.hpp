@@ -28,6 +28,10 @@ class Checkpoint {
   /// All names, sorted.
   std::vector<std::string> names() const;
 
+  /// Hands memory behind some tensor's bytes back to the system; they come from the file again when
+  /// touched.
+  void release(std::span<const std::byte> data) const noexcept;
+
   /// Bytes of all tensors, dropped ones too.
   std::size_t size_bytes() const noexcept { return size_bytes_; }
 

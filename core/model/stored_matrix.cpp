@@ -17,7 +17,8 @@ void decode_affine(const StoredMatrix& matrix, std::int64_t first, std::int64_t 
   const std::size_t row_bytes = columns * static_cast<std::size_t>(matrix.format.bits) / 8;
   const std::size_t group_bytes = groups * size_bytes(matrix.dtype);
   std::vector<float> parameters(2 * groups);
-  const auto decode = matrix.format.bits == 4 ? kernels().decode_affine4 : kernels().decode_affine8;
+  const auto decode =
+      matrix.format.bits == 4 ? kernels().floats->decode_affine4 : kernels().floats->decode_affine8;
   for (std::int64_t row = first; row < first + count; ++row) {
     const auto r = static_cast<std::size_t>(row);
     decode_floats(matrix.dtype, matrix.parts[1].data() + r * group_bytes, groups,
@@ -62,8 +63,8 @@ const float* StoredMatrix::direct(std::int64_t first) const {
 void decode_floats(DType dtype, const std::byte* bytes, std::size_t count, float* out) {
   switch (dtype) {
     case DType::f32: std::memcpy(out, bytes, count * sizeof(float)); return;
-    case DType::bf16: kernels().bf16_to_f32(bytes, count, out); return;
-    case DType::f16: kernels().f16_to_f32(bytes, count, out); return;
+    case DType::bf16: kernels().floats->bf16_to_f32(bytes, count, out); return;
+    case DType::f16: kernels().floats->f16_to_f32(bytes, count, out); return;
     default: throw Error(ErrorCode::internal, "decode_floats of a type that is not a float");
   }
 }

@@ -1,8 +1,8 @@
 // Attention of ForwardOps: rotary positions, writing keys and values, softmax over pages.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "core/ops/attention_tile.hpp"
 #include "core/ops/forward_ops_inline.hpp"
 
 namespace quiver {
@@ -92,65 +92,115 @@ void ForwardOps::append(KvCache cache, Tensor k, Tensor v) {
   }
 }
 
-/// One row's queries of one key-value head over all pages it sees, oldest first: an online softmax
-/// whose steps are the pages themselves, so neither chunks nor neighbours change its order.
-/// Source: Milakov and Gimelshein, arXiv 1805.02867.
-void ForwardOps::attend(KvCache cache, const Segment& segment, int row_index, int kv_head,
-                        const Data& q, const Data& out, const AttentionSpec& spec,
-                        std::vector<float>& scratch) const {
-  const KvCachePart& part = weights_[cache];
-  const KvShape shape = shape_of(part);
-  const int dim = part.head_dim;
-  const int group = q.width / (part.kv_heads * dim);
-  const auto size = static_cast<std::size_t>(group) * static_cast<std::size_t>(dim);
-  scratch.resize(2 * size + static_cast<std::size_t>(group) * (kPage + 2));
-  float* queries = scratch.data();
-  float* sums = queries + size;
-  float* scores = sums + size;
-  float* tops = scores + group * kPage;
-  float* totals = tops + group;
+namespace {
 
-  std::copy_n(row(q, segment.first_row + row_index) + kv_head * group * dim, size, queries);
-  for (std::size_t i = 0; i < size; ++i) queries[i] *= spec.scale;
-  kv_.transform_queries(shape, queries, group);
-  std::fill_n(sums, size, 0.0F);
-  std::fill_n(tops, group, -std::numeric_limits<float>::infinity());
-  std::fill_n(totals, group, 0.0F);
+// So many queries share each page's keys while they are in the first-level cache.
+constexpr int kTileQueries = 32;
 
-  const int end = segment.start + row_index + 1;
-  const int begin = part.window > 0 ? std::max(0, end - part.window) : 0;
-  for (int page = begin / kPage; page * kPage < end; ++page) {
-    const int first = std::max(begin - page * kPage, 0);
-    const int last = std::min(end - page * kPage, kPage);
-    const std::byte* bytes = segment.sequence->page(cache, page);
-    kv_.scores(shape, bytes, kv_head, first, last, queries, group, scores);
-    for (int query = 0; query < group; ++query) {
-      float* score = scores + query * kPage;
-      if (spec.soft_cap > 0) {
-        for (int slot = first; slot < last; ++slot) {
-          score[slot] = spec.soft_cap * std::tanh(score[slot] / spec.soft_cap);
-        }
-      }
-      const float top = std::max(tops[query], *std::max_element(score + first, score + last));
-      const float rescale = std::exp(tops[query] - top);
-      tops[query] = top;
-      float total = totals[query] * rescale;
-      for (int slot = first; slot < last; ++slot) {
-        score[slot] = std::exp(score[slot] - top);
-        total += score[slot];
-      }
-      totals[query] = total;
-      if (rescale != 1.0F) {
-        for (int i = 0; i < dim; ++i) sums[query * dim + i] *= rescale;
-      }
+// A hand-over to another core pays from some 64k multiply-adds on.
+constexpr std::size_t kWorthSharing = 65536;
+
+}  // namespace
+
+/// The tile's queries, scaled, in the space of the stored keys: [rows, group, head_dim].
+void ForwardOps::gather_queries(const AttentionTile& tile, int first_row, const Data& q,
+                                const AttentionSpec& spec, float* queries) const {
+  const std::size_t size =
+      static_cast<std::size_t>(tile.group) * static_cast<std::size_t>(tile.shape.head_dim);
+  for (int r = 0; r < tile.rows; ++r) {
+    const float* source = row(q, first_row + r) + static_cast<std::size_t>(tile.kv_head) * size;
+    float* target = queries + static_cast<std::size_t>(r) * size;
+    for (std::size_t i = 0; i < size; ++i) target[i] = source[i] * spec.scale;
+  }
+  tile.kv->transform_queries(tile.shape, queries, tile.queries());
+}
+
+void ForwardOps::scatter_outputs(const AttentionTile& tile, int first_row,
+                                 const SoftmaxState& state, const Data& out) const {
+  const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
+  for (int query = 0; query < tile.queries(); ++query) {
+    float* sums = state.sums + static_cast<std::size_t>(query) * dim;
+    for (std::size_t i = 0; i < dim; ++i) sums[i] /= state.totals[query];
+  }
+  tile.kv->transform_outputs(tile.shape, state.sums, tile.queries());
+  const std::size_t size = static_cast<std::size_t>(tile.group) * dim;
+  for (int r = 0; r < tile.rows; ++r) {
+    std::copy_n(state.sums + static_cast<std::size_t>(r) * size, size,
+                row(out, first_row + r) + static_cast<std::size_t>(tile.kv_head) * size);
+  }
+}
+
+/// Each task attends with one tile over all its keys, split after split.
+void ForwardOps::attend_by_tile(std::span<const PlacedTile> tiles, const Data& q, const Data& out,
+                                const AttentionSpec& spec, bool is_shared) {
+  const auto run = [&](int index, int worker) {
+    const auto& [tile, first_row] = tiles[static_cast<std::size_t>(index)];
+    const int queries = tile.queries();
+    const int dim = tile.shape.head_dim;
+    const std::size_t state_size = SoftmaxState::floats(queries, dim);
+    const std::size_t query_size =
+        static_cast<std::size_t>(queries) * static_cast<std::size_t>(dim);
+    std::vector<float>& scratch = memory_.scratch[static_cast<std::size_t>(worker)];
+    scratch.resize(2 * state_size + query_size + static_cast<std::size_t>(queries * kPage));
+    float* turned = scratch.data();
+    float* scores = turned + query_size;
+    const SoftmaxState state = SoftmaxState::in(scores + queries * kPage, queries);
+    const SoftmaxState next = SoftmaxState::in(scores + queries * kPage + state_size, queries);
+    gather_queries(tile, first_row, q, spec, turned);
+    state.clear(queries, dim);
+    attend_split(tile, tile.first_split(), turned, scores, state);
+    for (int split = tile.first_split() + 1; split < tile.last_split(); ++split) {
+      next.clear(queries, dim);
+      attend_split(tile, split, turned, scores, next);
+      join_softmax(state, next, queries, dim);
     }
-    kv_.accumulate(shape, bytes, kv_head, first, last, scores, group, sums);
+    scatter_outputs(tile, first_row, state, out);
+  };
+  if (is_shared) {
+    threads_.run(static_cast<int>(tiles.size()), run);
+  } else {
+    for (int index = 0; index < static_cast<int>(tiles.size()); ++index) run(index, 0);
   }
-  for (int query = 0; query < group; ++query) {
-    for (int i = 0; i < dim; ++i) sums[query * dim + i] /= totals[query];
+}
+
+/// Each task attends with one tile over one split: for few rows that meet long caches.
+void ForwardOps::attend_by_split(std::span<const PlacedTile> tiles, const Data& q, const Data& out,
+                                 const AttentionSpec& spec) {
+  struct Task {
+    const PlacedTile* placed;
+    int split;
+    SoftmaxState state;
+  };
+  std::vector<Task> tasks;
+  for (const PlacedTile& placed : tiles) {
+    const AttentionTile& tile = placed.tile;
+    for (int split = tile.first_split(); split < tile.last_split(); ++split) {
+      float* memory = arena_->allocate(SoftmaxState::floats(tile.queries(), tile.shape.head_dim));
+      tasks.push_back({&placed, split, SoftmaxState::in(memory, tile.queries())});
+    }
   }
-  kv_.transform_outputs(shape, sums, group);
-  std::copy_n(sums, size, row(out, segment.first_row + row_index) + kv_head * group * dim);
+  threads_.run(static_cast<int>(tasks.size()), [&](int index, int worker) {
+    const Task& task = tasks[static_cast<std::size_t>(index)];
+    const AttentionTile& tile = task.placed->tile;
+    const int queries = tile.queries();
+    const std::size_t query_size =
+        static_cast<std::size_t>(queries) * static_cast<std::size_t>(tile.shape.head_dim);
+    std::vector<float>& scratch = memory_.scratch[static_cast<std::size_t>(worker)];
+    scratch.resize(query_size + static_cast<std::size_t>(queries * kPage));
+    gather_queries(tile, task.placed->first_row, q, spec, scratch.data());
+    task.state.clear(queries, tile.shape.head_dim);
+    attend_split(tile, task.split, scratch.data(), scratch.data() + query_size, task.state);
+  });
+  for (std::size_t first = 0; first < tasks.size();) {
+    const PlacedTile& placed = *tasks[first].placed;
+    std::size_t next = first + 1;
+    for (; next < tasks.size() && tasks[next].placed == &placed; ++next) {
+      join_softmax(tasks[first].state, tasks[next].state, placed.tile.queries(),
+                   placed.tile.shape.head_dim);
+    }
+    scatter_outputs(placed.tile, placed.first_row, tasks[first].state, out);
+    first = next;
+  }
 }
 
 Tensor ForwardOps::attention(KvCache cache, Tensor q, Tensor k, Tensor v,
@@ -167,29 +217,31 @@ Tensor ForwardOps::attention(KvCache cache, Tensor q, Tensor k, Tensor v,
   const Tensor result = make(data(q, "attention").rows, q.width);
   const Data& queries = data(q, "attention");
   const Data& out = data(result, "attention");
-  struct Task {
-    const Segment* segment;
-    int row;
-  };
-  std::vector<Task> rows;
+  const int group = q.width / kv_width;
+  const int tile_rows = std::max(1, kTileQueries / group);
+  std::vector<PlacedTile> tiles;
   std::size_t work = 0;
+  int splits = 0;
   for (const Segment& segment : batch_.segments) {
-    for (int r = 0; r < segment.rows; ++r) {
-      rows.push_back({&segment, r});
-      work += static_cast<std::size_t>(segment.start + r + 1) * static_cast<std::size_t>(q.width);
+    for (int r = 0; r < segment.rows; r += tile_rows) {
+      const int rows = std::min(tile_rows, segment.rows - r);
+      for (int head = 0; head < part.kv_heads; ++head) {
+        const AttentionTile tile{&kv_,        shape_of(part), segment.sequence,  cache,
+                                 head,        group,          segment.start + r, rows,
+                                 part.window, spec.soft_cap};
+        tiles.push_back({tile, segment.first_row + r});
+        splits += tile.last_split() - tile.first_split();
+        work += static_cast<std::size_t>(tile.position + rows) *
+                static_cast<std::size_t>(tile.queries() * part.head_dim);
+      }
     }
   }
-  const auto run = [&](int task, int worker) {
-    const Task& t = rows[static_cast<std::size_t>(task / part.kv_heads)];
-    attend(cache, *t.segment, t.row, task % part.kv_heads, queries, out, spec,
-           memory_.scratch[static_cast<std::size_t>(worker)]);
-  };
-  const int tasks = static_cast<int>(rows.size()) * part.kv_heads;
-  // A hand-over to another core pays from some 64k multiply-adds on.
-  if (work > 65536) {
-    threads_.run(tasks, run);
+  const bool is_shared = work > kWorthSharing && threads_.threads() > 1;
+  const auto count = static_cast<int>(tiles.size());
+  if (is_shared && splits > count && count < 4 * threads_.threads()) {
+    attend_by_split(tiles, queries, out, spec);
   } else {
-    for (int task = 0; task < tasks; ++task) run(task, 0);
+    attend_by_tile(tiles, queries, out, spec, is_shared);
   }
   return result;
 }

@@ -1,4 +1,4 @@
-// Matrix products of ForwardOps: rows times stored matrices, decoded slab by slab.
+// Matrix products of ForwardOps: rows times packed matrices, or decoded slab by slab.
 #include <algorithm>
 #include <vector>
 
@@ -25,9 +25,111 @@ struct Slab {
   int outputs;
 };
 
+// Work of one task: large enough that handing it out costs nothing, small enough that two workers
+// finish together. A stripe's codes of several thousand inputs are some 10 KiB.
+constexpr double kTaskOperations = 4e6;
+constexpr std::int64_t kMinTaskBytes = 48 << 10;
+
+/// Stripes of a matrix that make one task for so many rows.
+std::int64_t task_stripes(const PackedWeights& w, int rows, int workers) {
+  const double operations = 2.0 * rows * kStripeOutputs * static_cast<double>(w.inputs);
+  const auto by_work = static_cast<std::int64_t>(kTaskOperations / operations);
+  const auto by_bytes = kMinTaskBytes / static_cast<std::int64_t>(w.stripe_bytes);
+  const std::int64_t even = (w.stripes + 4 * workers - 1) / (4 * workers);
+  return std::max<std::int64_t>(1, std::min(std::max(by_work, by_bytes), even));
+}
+
+void add_bias(const std::vector<float>& bias, std::int64_t first, int outputs, int rows, float* out,
+              std::size_t stride) {
+  if (bias.empty()) return;
+  for (int r = 0; r < rows; ++r) {
+    float* target = out + static_cast<std::size_t>(r) * stride;
+    for (int o = 0; o < outputs; ++o) target[o] += bias[static_cast<std::size_t>(first + o)];
+  }
+}
+
 }  // namespace
 
 void ForwardOps::multiply_matrices(const Data& x, std::span<const Product> products) {
+  for (const FormRun& run : runs_of(x)) {
+    std::vector<Product> packed;
+    std::vector<Product> floats;
+    for (Product product : products) {
+      const auto format = compute_.format(run.form, product.matrix->format.bits);
+      if (packed_ != nullptr && format) {
+        product.packed = packed_->find(*product.matrix, threads_);
+        product.format = *format;
+      }
+      (product.packed != nullptr ? packed : floats).push_back(product);
+    }
+    if (!packed.empty()) multiply_packed(x, run, packed);
+    if (!floats.empty()) multiply_floats(x, run, floats);
+  }
+}
+
+const std::byte* ForwardOps::quantize_rows(const Data& x, const FormRun& run,
+                                           ActivationFormat format, int group_size) {
+  const std::size_t bytes = activation_row_bytes(format, x.width, group_size);
+  auto* out = reinterpret_cast<std::byte*>(
+      memory_.activations.allocate(bytes * static_cast<std::size_t>(run.rows) / sizeof(float)));
+  const auto width = static_cast<std::size_t>(x.width);
+  // A table's tiles of rows are written as wholes; this is a multiple of all their sizes.
+  constexpr int kRows = 32;
+  const int tasks = (run.rows + kRows - 1) / kRows;
+  threads_.run(tasks, [&](int task, int) {
+    const int first = task * kRows;
+    const int rows = std::min(kRows, run.rows - first);
+    kernels().packed->quantize(row(x, run.first + first), width, rows, x.width, group_size, format,
+                               out + static_cast<std::size_t>(first) * bytes);
+  });
+  return out;
+}
+
+void ForwardOps::multiply_packed(const Data& x, const FormRun& run,
+                                 std::span<const Product> products) {
+  memory_.activations.reset();
+  struct Task {
+    const Product* product;
+    const std::byte* activations;
+    std::int64_t first;
+    std::int64_t stripes;
+  };
+  std::vector<Task> tasks;
+  for (const Product& product : products) {
+    const PackedWeights& w = *product.packed;
+    // Products of one input mostly share its quantized form: q, k and v, or gate and up.
+    const std::byte* activations = nullptr;
+    for (const Task& task : tasks) {
+      if (task.product->format == product.format &&
+          task.product->packed->group_size == w.group_size) {
+        activations = task.activations;
+      }
+    }
+    if (activations == nullptr) {
+      activations = quantize_rows(x, run, product.format, w.group_size);
+    }
+    const std::int64_t step = task_stripes(w, run.rows, threads_.threads());
+    for (std::int64_t first = 0; first < w.stripes; first += step) {
+      tasks.push_back({&product, activations, first, std::min(step, w.stripes - first)});
+    }
+  }
+  threads_.run(static_cast<int>(tasks.size()), [&](int index, int) {
+    const Task& task = tasks[static_cast<std::size_t>(index)];
+    const Product& product = *task.product;
+    const PackedWeights& w = *product.packed;
+    const std::int64_t first = task.first * kStripeOutputs;
+    float* out = row(*product.out, run.first) + first;
+    const auto stride = static_cast<std::size_t>(product.out->width);
+    kernels().packed->matmul(w, task.first, task.stripes, task.activations, run.rows,
+                             product.format, out, stride);
+    const auto outputs =
+        static_cast<int>(std::min(task.stripes * kStripeOutputs, w.outputs - first));
+    add_bias(*product.bias, first, outputs, run.rows, out, stride);
+  });
+}
+
+void ForwardOps::multiply_floats(const Data& x, const FormRun& run,
+                                 std::span<const Product> products) {
   std::vector<Slab> slabs;
   for (std::size_t p = 0; p < products.size(); ++p) {
     const StoredMatrix& matrix = *products[p].matrix;
@@ -50,16 +152,11 @@ void ForwardOps::multiply_matrices(const Data& x, std::span<const Product> produ
       matrix.decode(slab.first, slab.outputs, {scratch.data(), count});
       weights = scratch.data();
     }
-    float* out = product.out->values + slab.first;
+    float* out = row(*product.out, run.first) + slab.first;
     const auto stride = static_cast<std::size_t>(product.out->width);
-    kernels().matmul(x.values, static_cast<std::size_t>(x.width), x.rows, weights, slab.outputs,
-                     columns, out, stride);
-    if (product.bias->empty()) return;
-    const float* bias = product.bias->data() + slab.first;
-    for (int r = 0; r < x.rows; ++r) {
-      for (int o = 0; o < slab.outputs; ++o)
-        out[static_cast<std::size_t>(r) * stride + static_cast<std::size_t>(o)] += bias[o];
-    }
+    kernels().floats->matmul(row(x, run.first), static_cast<std::size_t>(x.width), run.rows,
+                             weights, slab.outputs, columns, out, stride);
+    add_bias(*product.bias, slab.first, slab.outputs, run.rows, out, stride);
   });
 }
 
@@ -97,11 +194,17 @@ Tensor ForwardOps::gated(Tensor x, Linear gate, Linear up, Activation activation
   }
   const Data& gates = data(g, "gated");
   const Data& values = data(u, "gated");
-  for_rows(gates.rows, static_cast<std::size_t>(gates.width) * 8, [&](int first, int last) {
-    for (int r = first; r < last; ++r) {
-      float* target = row(values, r);
-      const float* source = row(gates, r);
-      for (int i = 0; i < gates.width; ++i) target[i] *= activate_value(activation, source[i]);
+  const ElementKernels& elements = *kernels().elements;
+  for_rows(gates.rows, static_cast<std::size_t>(gates.width), [&](int first, int last) {
+    float* target = row(values, first);
+    const float* source = row(gates, first);
+    const std::size_t count =
+        static_cast<std::size_t>(last - first) * static_cast<std::size_t>(gates.width);
+    switch (activation) {
+      case Activation::silu: elements.silu_multiply(source, target, count); return;
+      case Activation::gelu_tanh: elements.gelu_tanh_multiply(source, target, count); return;
+      default:
+        for (std::size_t i = 0; i < count; ++i) target[i] *= activate_value(activation, source[i]);
     }
   });
   return u;

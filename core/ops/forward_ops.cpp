@@ -15,21 +15,29 @@
 namespace quiver {
 
 ForwardOps::ForwardOps(const WeightStore& weights, const KvStrategy& kv, const Batch& batch,
-                       ForwardMemory& memory, ThreadPool& threads)
+                       ForwardMemory& memory, const ForwardMeans& means)
     : weights_(weights),
       kv_(kv),
       batch_(batch),
       memory_(memory),
-      threads_(threads),
+      threads_(means.threads),
+      compute_(means.compute),
+      packed_(means.packed),
       arena_(&memory.base) {
+  for (const Segment& segment : batch.segments) {
+    if (batch_runs_.empty() || batch_runs_.back().form != segment.form) {
+      batch_runs_.push_back({segment.first_row, 0, segment.form});
+    }
+    batch_runs_.back().rows += segment.rows;
+  }
   memory_.base.reset();
   for (Arena& arena : memory_.block) arena.reset();
-  memory_.scratch.resize(static_cast<std::size_t>(threads.threads()));
+  memory_.scratch.resize(static_cast<std::size_t>(threads_.threads()));
 }
 
 Tensor ForwardOps::make(int rows, int width) {
   const auto count = static_cast<std::size_t>(rows) * static_cast<std::size_t>(width);
-  tensors_.push_back({arena_->allocate(count), rows, width});
+  tensors_.push_back({arena_->allocate(count), rows, width, is_selected_});
   return {static_cast<std::int32_t>(tensors_.size() - 1), width};
 }
 
@@ -80,6 +88,8 @@ void ForwardOps::end_block(Stream& stream) {
 }
 
 Tensor ForwardOps::select_rows(Tensor x, std::span<const int> rows) {
+  is_selected_ = true;
+  selected_run_ = {0, static_cast<int>(rows.size()), RowForm::decode};
   const Tensor result = make(static_cast<int>(rows.size()), x.width);
   const Data& in = data(x, "select_rows");
   const Data& out = data(result, "select_rows");
@@ -87,6 +97,10 @@ Tensor ForwardOps::select_rows(Tensor x, std::span<const int> rows) {
     std::copy_n(row(in, rows[i]), in.width, row(out, static_cast<int>(i)));
   }
   return result;
+}
+
+std::span<const FormRun> ForwardOps::runs_of(const Data& x) const {
+  return x.is_selected ? std::span<const FormRun>(&selected_run_, 1) : batch_runs_;
 }
 
 Tensor ForwardOps::embed(Embedding table) {

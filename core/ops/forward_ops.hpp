@@ -7,9 +7,12 @@
 #include <string_view>
 #include <vector>
 
+#include "core/model/packed_model.hpp"
 #include "core/model/weight_store.hpp"
 #include "core/ops/arena.hpp"
+#include "core/ops/attention_tile.hpp"
 #include "core/ops/batch.hpp"
+#include "core/ops/compute.hpp"
 #include "core/threads/thread_pool.hpp"
 
 namespace quiver {
@@ -19,15 +22,30 @@ struct ForwardMemory {
   Arena base;                  ///< Tensors from outside the blocks.
   std::array<Arena, 2> block;  ///< Tensors of a block and of the one before it, in turn.
   std::vector<std::vector<float>> scratch;  ///< One buffer a worker.
+  Arena activations;                        ///< Quantized inputs of the linears under way.
 };
 
-/// One exact forward pass. Every row's bits are the same whatever the other rows are and however
-/// many threads run. [one-call-at-a-time]
+/// What a pass computes with besides the weights.
+struct ForwardMeans {
+  ThreadPool& threads;
+  ComputeOptions compute;
+  PackedModel* packed = nullptr;  ///< nullptr in exact mode.
+};
+
+/// Rows next to each other that are for the same thing.
+struct FormRun {
+  int first = 0;
+  int rows = 0;
+  RowForm form = RowForm::prompt;
+};
+
+/// One forward pass. Every row's bits are the same whatever the other rows are and however many
+/// threads run. [one-call-at-a-time]
 class ForwardOps : public Ops {
  public:
   /// All references outlive the object. `batch` has begun in its sequences.
   ForwardOps(const WeightStore& weights, const KvStrategy& kv, const Batch& batch,
-             ForwardMemory& memory, ThreadPool& threads);
+             ForwardMemory& memory, const ForwardMeans& means);
 
   Tensor embed(Embedding table) override;
   Tensor linear(Tensor x, Linear weight) override;
@@ -54,7 +72,7 @@ class ForwardOps : public Ops {
   void begin_block();
   void end_block(Stream& stream);
 
-  /// A tensor of the given rows of `x`, e.g. those whose logits are wanted.
+  /// A tensor of the given rows of `x`, those whose logits are wanted: they count as decoded.
   Tensor select_rows(Tensor x, std::span<const int> rows);
 
   /// The values [rows, width] of a tensor, valid as long as the tensor.
@@ -65,6 +83,7 @@ class ForwardOps : public Ops {
     float* values;
     int rows;
     int width;
+    bool is_selected;  ///< Of the rows that select_rows() chose, not of the batch.
   };
 
   Tensor make(int rows, int width);
@@ -84,12 +103,31 @@ class ForwardOps : public Ops {
     const StoredMatrix* matrix;
     const std::vector<float>* bias;
     const Data* out;
+    const PackedWeights* packed = nullptr;
+    ActivationFormat format = ActivationFormat::int16;
   };
   void multiply_matrices(const Data& x, std::span<const Product> products);
+  void multiply_floats(const Data& x, const FormRun& run, std::span<const Product> products);
+  void multiply_packed(const Data& x, const FormRun& run, std::span<const Product> products);
+  /// Quantized rows of a run, valid until the next product.
+  const std::byte* quantize_rows(const Data& x, const FormRun& run, ActivationFormat format,
+                                 int group_size);
+  std::span<const FormRun> runs_of(const Data& x) const;
   Tensor norm_rows(Tensor x, Norm norm, bool by_head);
   void append(KvCache cache, Tensor k, Tensor v);
-  void attend(KvCache cache, const Segment& segment, int row, int kv_head, const Data& q,
-              const Data& out, const AttentionSpec& spec, std::vector<float>& scratch) const;
+  /// Rows that attend together, and where they lie in the batch.
+  struct PlacedTile {
+    AttentionTile tile;
+    int first_row;
+  };
+  void gather_queries(const AttentionTile& tile, int first_row, const Data& q,
+                      const AttentionSpec& spec, float* queries) const;
+  void scatter_outputs(const AttentionTile& tile, int first_row, const SoftmaxState& state,
+                       const Data& out) const;
+  void attend_by_tile(std::span<const PlacedTile> tiles, const Data& q, const Data& out,
+                      const AttentionSpec& spec, bool is_shared);
+  void attend_by_split(std::span<const PlacedTile> tiles, const Data& q, const Data& out,
+                       const AttentionSpec& spec);
   const std::vector<float>& rotations(Rope rope);
 
   const WeightStore& weights_;
@@ -97,6 +135,11 @@ class ForwardOps : public Ops {
   const Batch& batch_;
   ForwardMemory& memory_;
   ThreadPool& threads_;
+  ComputeOptions compute_;
+  PackedModel* packed_;
+  std::vector<FormRun> batch_runs_;
+  bool is_selected_ = false;
+  FormRun selected_run_;
   Arena* arena_;
   int next_block_arena_ = 0;
   std::vector<Data> tensors_;

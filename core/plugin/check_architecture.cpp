@@ -220,7 +220,8 @@ struct Runner {
   Engine engine;
 
   Runner(std::shared_ptr<const LoadedModel> model, int thread_count)
-      : threads(thread_count), engine(std::move(model), plain_kv_strategy(), threads) {}
+      : threads(thread_count),
+        engine(std::move(model), plain_kv_strategy(), threads, {ComputeMode::exact}) {}
 
   /// Logits of all `tokens`, fed behind what the sequence holds in pieces of the given sizes.
   std::vector<float> feed(Sequence& sequence, std::span<const std::int32_t> tokens,

@@ -21,12 +21,13 @@ constexpr OptionRow kGlobalOptions[] = {
      .value = "MODE",
      .choices = "fast|exact",
      .default_value = "fast",
-     .help = "exact computes in float32 throughout; fast may round activations where that is fast"},
+     .help = "exact computes in float32 throughout; fast multiplies integers in quantized layers"},
     {.name = "activations",
      .value = "BITS",
      .choices = "auto|8|16|32",
      .default_value = "auto",
-     .help = "Lowest precision that activations may have; the engine may use more"},
+     .help =
+         "Bits of activations in quantized layers; layers of more than 4 bits take at least 16"},
     {.name = "help", .short_name = 'h', .help = "Print this help"},
 };
 
@@ -50,6 +51,7 @@ std::span<const Command* const> commands() {
     &detokenize_command(),
     &logits_command(),
     &perplexity_command(),
+    &kl_command(),
 #endif
     &plugins_list_command(),
     &plugins_inspect_command(),

@@ -27,6 +27,7 @@ const Command& chat_command();
 const Command& tokenize_command();
 const Command& detokenize_command();
 const Command& logits_command();
+const Command& kl_command();
 const Command& perplexity_command();
 #endif
 

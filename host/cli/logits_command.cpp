@@ -144,7 +144,7 @@ int run(const Arguments& arguments) {
   if (ids.empty()) {
     throw Error(ErrorCode::usage, "the text has no tokens", "--prompt", "give some text");
   }
-  Engine engine(model, kv, session.threads());
+  Engine engine(model, kv, session.threads(), session.compute());
   std::optional<LogitsFile> file;
   if (arguments.has("output")) file.emplace(arguments.path("output"), ids.size());
   const auto likeliest = run_tokens(engine, ids, chunk, file ? &*file : nullptr, is_observed);

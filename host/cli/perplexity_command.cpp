@@ -47,7 +47,7 @@ int run(const Arguments& arguments) {
   const auto kv = session.kv_strategy(arguments);
   const auto model = session.load(folder);
   const std::vector<std::int32_t> tokens = ModelText(folder).encode(content, true);
-  Engine engine(model, kv, session.threads());
+  Engine engine(model, kv, session.threads(), session.compute());
   ProgressLine progress("scoring", tokens.size(), "tokens");
   options.progress = [&](std::size_t done, std::size_t) {
     progress.update(done);

@@ -11,6 +11,16 @@ namespace {
 
 constexpr std::int64_t kMostThreads = 1024;
 
+ComputeOptions compute_options(const Arguments& arguments) {
+  ComputeOptions options;
+  if (arguments.text("compute") == "exact") options.mode = ComputeMode::exact;
+  const std::string activations = arguments.text("activations");
+  if (activations == "8") options.activations = ActivationChoice::int8;
+  if (activations == "16") options.activations = ActivationChoice::int16;
+  if (activations == "32") options.activations = ActivationChoice::float32;
+  return options;
+}
+
 }  // namespace
 
 std::shared_ptr<const PluginRegistry> open_registry(const Arguments& arguments) {
@@ -31,7 +41,8 @@ Session::Session(const Arguments& arguments)
     : registry_(open_registry(arguments)),
       thread_count_(arguments.has("threads")
                         ? static_cast<int>(arguments.integer("threads", 1, kMostThreads))
-                        : 0) {}
+                        : 0),
+      compute_(compute_options(arguments)) {}
 
 ThreadPool& Session::threads() {
   if (!threads_) threads_ = std::make_unique<ThreadPool>(thread_count_);
@@ -57,9 +68,12 @@ std::shared_ptr<const LoadedModel> Session::describe(const std::filesystem::path
   return LoadedModel::describe(path, architectures(), schemes());
 }
 
+std::shared_ptr<const KvStrategy> Session::kv_strategy(const NamedOptions& named) const {
+  return create_kv_strategy(*registry_, named.name, OptionInput::from_text(named.options));
+}
+
 std::shared_ptr<const KvStrategy> Session::kv_strategy(const Arguments& arguments) const {
-  const NamedOptions kv = split_options(arguments.text("kv"));
-  return create_kv_strategy(*registry_, kv.name, OptionInput::from_text(kv.options));
+  return kv_strategy(split_options(arguments.text("kv")));
 }
 
 std::shared_ptr<const QuantScheme> Session::scheme(std::string_view name) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "core/model/loaded_model.hpp"
+#include "core/ops/compute.hpp"
 #include "core/plugin/registry.hpp"
 #include "core/threads/thread_pool.hpp"
 #include "host/cli/arguments.hpp"
@@ -51,8 +52,12 @@ class Session {
   /// The same from config.json alone, which `path` is or holds: sizes without values.
   std::shared_ptr<const LoadedModel> describe(const std::filesystem::path& path) const;
 
-  /// The KV strategy that --kv names.
+  /// The KV strategy of a name, or the one that --kv names.
+  std::shared_ptr<const KvStrategy> kv_strategy(const NamedOptions& named) const;
   std::shared_ptr<const KvStrategy> kv_strategy(const Arguments& arguments) const;
+
+  /// What --compute and --activations ask for.
+  const ComputeOptions& compute() const { return compute_; }
 
   /// The quantization scheme of a name.
   std::shared_ptr<const QuantScheme> scheme(std::string_view name) const;
@@ -63,6 +68,7 @@ class Session {
 
   std::shared_ptr<const PluginRegistry> registry_;
   int thread_count_;
+  ComputeOptions compute_;
   std::unique_ptr<ThreadPool> threads_;
 };
 

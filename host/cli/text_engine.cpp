@@ -61,7 +61,7 @@ TextEngine::TextEngine(const Arguments& arguments)
     options_.end_ids = text_ ? text_->end_ids() : end_token_ids(folder_, model->config());
   }
   options_.vocabulary = text_.get();
-  engine_ = std::make_unique<Engine>(std::move(model), kv, session_.threads());
+  engine_ = std::make_unique<Engine>(std::move(model), kv, session_.threads(), session_.compute());
   const std::chrono::duration<double, std::milli> elapsed =
       std::chrono::steady_clock::now() - start;
   load_ms_ = elapsed.count();

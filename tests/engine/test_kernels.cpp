@@ -32,7 +32,7 @@ TEST_P(Kernels, matmul_agrees_with_double_on_ragged_shapes) {
         const auto w = random_floats(static_cast<std::size_t>(outputs) * n, 2);
         const auto stride = static_cast<std::size_t>(outputs) + 2;
         std::vector<float> out(static_cast<std::size_t>(rows) * stride, -77.0F);
-        table.matmul(x.data(), n + 3, rows, w.data(), outputs, inputs, out.data(), stride);
+        table.floats->matmul(x.data(), n + 3, rows, w.data(), outputs, inputs, out.data(), stride);
         for (std::size_t r = 0; r < static_cast<std::size_t>(rows); ++r) {
           for (std::size_t o = 0; o < static_cast<std::size_t>(outputs); ++o) {
             double want = 0;
@@ -62,11 +62,11 @@ TEST_P(Kernels, a_row_has_the_same_bits_in_any_company) {
     const auto x = random_floats(kRows * n, 3);
     const auto w = random_floats(kOutputs * n, 4);
     std::vector<float> together(static_cast<std::size_t>(kRows) * kOutputs);
-    table.matmul(x.data(), n, kRows, w.data(), kOutputs, inputs, together.data(), kOutputs);
+    table.floats->matmul(x.data(), n, kRows, w.data(), kOutputs, inputs, together.data(), kOutputs);
     for (std::size_t r = 0; r < kRows; ++r) {
       for (std::size_t o = 0; o < kOutputs; ++o) {
         float alone = 0;
-        table.matmul(x.data() + r * n, n, 1, w.data() + o * n, 1, inputs, &alone, 1);
+        table.floats->matmul(x.data() + r * n, n, 1, w.data() + o * n, 1, inputs, &alone, 1);
         ASSERT_EQ(together[r * kOutputs + o], alone);
       }
     }
@@ -79,12 +79,12 @@ TEST_P(Kernels, every_half_converts_exactly) {
   for (std::size_t i = 0; i < bits.size(); ++i) bits[i] = static_cast<std::uint16_t>(i);
   std::vector<float> values(bits.size());
   for (const std::size_t count : {std::size_t{65536}, std::size_t{13}, std::size_t{1}}) {
-    table.f16_to_f32(bits.data(), count, values.data());
+    table.floats->f16_to_f32(bits.data(), count, values.data());
     for (std::size_t i = 0; i < count; ++i) {
       const float want = f16_to_f32(bits[i]);
       ASSERT_TRUE(values[i] == want || (std::isnan(values[i]) && std::isnan(want))) << i;
     }
-    table.bf16_to_f32(bits.data(), count, values.data());
+    table.floats->bf16_to_f32(bits.data(), count, values.data());
     for (std::size_t i = 0; i < count; ++i) {
       const float want = bf16_to_f32(bits[i]);
       ASSERT_TRUE(values[i] == want || (std::isnan(values[i]) && std::isnan(want))) << i;
@@ -103,14 +103,16 @@ TEST_P(Kernels, affine_codes_decode_to_the_generic_bits) {
     const auto biases = random_floats(3, 7);
     std::vector<float> got(codes.size());
     std::vector<float> want(codes.size());
-    table.decode_affine4(codes.data(), scales.data(), biases.data(), columns, group, got.data());
-    generic_kernels()->decode_affine4(codes.data(), scales.data(), biases.data(), columns, group,
-                                      want.data());
+    table.floats->decode_affine4(codes.data(), scales.data(), biases.data(), columns, group,
+                                 got.data());
+    generic_float_kernels().decode_affine4(codes.data(), scales.data(), biases.data(), columns,
+                                           group, want.data());
     EXPECT_EQ(got, want);
     EXPECT_EQ(got[1], scales[0] * static_cast<float>(codes[0] >> 4) + biases[0]);
-    table.decode_affine8(codes.data(), scales.data(), biases.data(), columns, group, got.data());
-    generic_kernels()->decode_affine8(codes.data(), scales.data(), biases.data(), columns, group,
-                                      want.data());
+    table.floats->decode_affine8(codes.data(), scales.data(), biases.data(), columns, group,
+                                 got.data());
+    generic_float_kernels().decode_affine8(codes.data(), scales.data(), biases.data(), columns,
+                                           group, want.data());
     EXPECT_EQ(got, want);
   }
 }

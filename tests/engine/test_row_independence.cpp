@@ -159,7 +159,7 @@ TEST(Engine, a_full_cache_ends_the_pass_with_an_error_and_leaves_the_sequence_us
   const CacheLayout layout = cache_layout(model->weights(), *kv);
   std::size_t one_page_each = 0;
   for (const auto& layer : layout.kv_layers) one_page_each += layer.page_bytes;
-  Engine engine(model, kv, threads, one_page_each);
+  Engine engine(model, kv, threads, {ComputeMode::exact}, one_page_each);
   std::mt19937 random(6);
   const auto ids = random_ids(random, 65, engine.info().vocabulary);
   Sequence sequence = engine.new_sequence();

@@ -45,8 +45,9 @@ struct TestEngine {
   ThreadPool threads;
   Engine engine;
   explicit TestEngine(std::shared_ptr<const LoadedModel> model, int thread_count = 2,
-                      const std::string& kv = "f32")
-      : threads(thread_count), engine(std::move(model), float_kv(kv), threads) {}
+                      const std::string& kv = "f32",
+                      const ComputeOptions& compute = {ComputeMode::exact})
+      : threads(thread_count), engine(std::move(model), float_kv(kv), threads, compute) {}
 };
 
 }  // namespace quiver::test

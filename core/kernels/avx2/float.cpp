@@ -155,13 +155,12 @@ void decode_affine8(const void* codes, const float* scales, const float* biases,
   }
 }
 
-constexpr KernelTable kTable = {"avx2",     matmul,         bf16_to_f32,
-                                f16_to_f32, decode_affine4, decode_affine8};
+constexpr FloatKernels kKernels = {matmul, bf16_to_f32, f16_to_f32, decode_affine4, decode_affine8};
 
 }  // namespace
 
-const KernelTable* avx2_kernels() {
-  return &kTable;
+const FloatKernels& avx2_float_kernels() {
+  return kKernels;
 }
 
 }  // namespace quiver

@@ -65,14 +65,13 @@ void decode_affine8(const void* codes, const float* scales, const float* biases,
   }
 }
 
-constexpr KernelTable kTable = {
-    "generic",      matmul,        halves_to_f32<bf16_to_f32>, halves_to_f32<f16_to_f32>,
-    decode_affine4, decode_affine8};
+constexpr FloatKernels kKernels = {matmul, halves_to_f32<bf16_to_f32>, halves_to_f32<f16_to_f32>,
+                                   decode_affine4, decode_affine8};
 
 }  // namespace
 
-const KernelTable* generic_kernels() {
-  return &kTable;
+const FloatKernels& generic_float_kernels() {
+  return kKernels;
 }
 
 }  // namespace quiver

@@ -143,13 +143,12 @@ void decode_affine8(const void* codes, const float* scales, const float* biases,
   }
 }
 
-constexpr KernelTable kTable = {"avx512",   matmul,         bf16_to_f32,
-                                f16_to_f32, decode_affine4, decode_affine8};
+constexpr FloatKernels kKernels = {matmul, bf16_to_f32, f16_to_f32, decode_affine4, decode_affine8};
 
 }  // namespace
 
-const KernelTable* avx512_kernels() {
-  return &kTable;
+const FloatKernels& avx512_float_kernels() {
+  return kKernels;
 }
 
 }  // namespace quiver

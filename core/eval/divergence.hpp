@@ -1,0 +1,37 @@
+// How far a model's predictions are from those of a reference.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <span>
+
+#include "core/decode/engine.hpp"
+
+namespace quiver {
+
+struct Divergence {
+  double mean = 0;  ///< Of KL(reference || model) over the tokens, in nats.
+  double median = 0;
+  double p95 = 0;             ///< 95th percentile.
+  double top1_agreement = 0;  ///< Share of tokens where both find the same one most likely.
+  std::size_t tokens = 0;
+};
+
+struct DivergenceOptions {
+  std::size_t context = 0;  ///< Tokens of a window; 0 = the shorter context, or all tokens.
+  /// Feed token by token, as decoding does, instead of in chunks of a prompt.
+  bool is_decoding = false;
+  std::function<bool(std::size_t done, std::size_t total)> progress;  ///< false interrupts.
+};
+
+/// KL(p || q) = sum_i p_i (log p_i - log q_i) of two rows of logits, in double. Throws
+/// Error(bad_input) where a logit is not finite.
+double kl_divergence(std::span<const float> reference, std::span<const float> logits);
+
+/// Compares the predictions behind every token of the text, window by window. Throws
+/// Error(bad_input) where the vocabularies differ or the text is empty.
+Divergence divergence(Engine& engine, Engine& reference, std::span<const std::int32_t> tokens,
+                      const DivergenceOptions& options);
+
+}  // namespace quiver

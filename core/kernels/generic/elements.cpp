@@ -1,0 +1,18 @@
+// Elementwise kernels, built for any machine. See elements.inc.
+#include <cstddef>
+#include <cstdint>
+
+#include "core/kernels/kernel_table.hpp"
+
+namespace quiver {
+namespace {
+
+#include "core/kernels/elements.inc"
+
+}  // namespace
+
+const ElementKernels& generic_element_kernels() {
+  return kElements;
+}
+
+}  // namespace quiver

@@ -1,0 +1,121 @@
+// Attention of some rows of one sequence over the pages of one key-value head.
+#include "core/ops/attention_tile.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/kernels/kernel_table.hpp"
+
+namespace quiver {
+namespace {
+
+constexpr int kPage = KvStrategy::kTokens;
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+
+/// Slots of a page.
+struct Slots {
+  int first;
+  int last;
+  bool is_empty() const { return first >= last; }
+};
+
+/// Slots of a page that a row sees.
+Slots visible(const AttentionTile& tile, int row, int page) {
+  const int end = tile.position + row + 1;
+  const int begin = tile.window > 0 ? std::max(0, end - tile.window) : 0;
+  return {std::max(begin - page * kPage, 0), std::min(end - page * kPage, kPage)};
+}
+
+/// One softmax step of one query: turns its scores into weights, zero where it sees nothing.
+void step(const AttentionTile& tile, const Slots& own, const Slots& all, float* scores,
+          const SoftmaxState& state, int query) {
+  const ElementKernels& elements = *kernels().elements;
+  const int count = own.last - own.first;
+  if (tile.soft_cap > 0) {
+    for (int slot = own.first; slot < own.last; ++slot) {
+      scores[slot] = tile.soft_cap * std::tanh(scores[slot] / tile.soft_cap);
+    }
+  }
+  const float before = state.tops[query];
+  const float top = std::max(before, elements.largest(scores + own.first, count));
+  const float total = elements.exp_sum(scores + own.first, count, top);
+  if (before < top) {
+    const float factor = std::exp(before - top);
+    state.tops[query] = top;
+    state.totals[query] *= factor;
+    float* sums = state.sums +
+                  static_cast<std::size_t>(query) * static_cast<std::size_t>(tile.shape.head_dim);
+    for (int i = 0; i < tile.shape.head_dim; ++i) sums[i] *= factor;
+  }
+  state.totals[query] += total;
+  std::fill(scores + all.first, scores + own.first, 0.0F);
+  std::fill(scores + own.last, scores + all.last, 0.0F);
+}
+
+}  // namespace
+
+int AttentionTile::first_split() const noexcept {
+  const int begin = window > 0 ? std::max(0, position + 1 - window) : 0;
+  return begin / (kSplitPages * kPage);
+}
+
+int AttentionTile::last_split() const noexcept {
+  return (position + rows - 1) / (kSplitPages * kPage) + 1;
+}
+
+SoftmaxState SoftmaxState::in(float* memory, int queries) noexcept {
+  return {memory, memory + queries, memory + 2 * static_cast<std::size_t>(queries)};
+}
+
+void SoftmaxState::clear(int queries, int head_dim) const noexcept {
+  std::fill_n(tops, queries, kNone);
+  std::fill_n(totals, queries, 0.0F);
+  std::fill_n(sums, static_cast<std::size_t>(queries) * static_cast<std::size_t>(head_dim), 0.0F);
+}
+
+void attend_split(const AttentionTile& tile, int split, const float* queries, float* scores,
+                  const SoftmaxState& state) {
+  const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
+  const int last_page =
+      std::min((split + 1) * kSplitPages, (tile.position + tile.rows - 1) / kPage + 1);
+  for (int page = split * kSplitPages; page < last_page; ++page) {
+    // Rows see a page from some row on, and with a window up to some row.
+    int first_row = 0;
+    while (first_row < tile.rows && visible(tile, first_row, page).is_empty()) ++first_row;
+    int last_row = first_row;
+    while (last_row < tile.rows && !visible(tile, last_row, page).is_empty()) ++last_row;
+    if (first_row == last_row) continue;
+    const Slots all{visible(tile, first_row, page).first, visible(tile, last_row - 1, page).last};
+    const auto first_query = static_cast<std::size_t>(first_row * tile.group);
+    const int count = (last_row - first_row) * tile.group;
+    const std::byte* bytes = tile.sequence->page(tile.cache, page);
+    tile.kv->scores(tile.shape, bytes, tile.kv_head, all.first, all.last,
+                    queries + first_query * dim, count, scores);
+    for (int i = 0; i < count; ++i) {
+      step(tile, visible(tile, first_row + i / tile.group, page), all, scores + i * kPage, state,
+           static_cast<int>(first_query) + i);
+    }
+    tile.kv->accumulate(tile.shape, bytes, tile.kv_head, all.first, all.last, scores, count,
+                        state.sums + first_query * dim);
+  }
+}
+
+void join_softmax(const SoftmaxState& into, const SoftmaxState& next, int queries, int head_dim) {
+  for (int query = 0; query < queries; ++query) {
+    if (next.tops[query] == kNone) continue;
+    const float top = std::max(into.tops[query], next.tops[query]);
+    const float keep = std::exp(into.tops[query] - top);
+    const float add = std::exp(next.tops[query] - top);
+    into.tops[query] = top;
+    into.totals[query] = into.totals[query] * keep + next.totals[query] * add;
+    const auto at = static_cast<std::size_t>(query) * static_cast<std::size_t>(head_dim);
+    for (int i = 0; i < head_dim; ++i) {
+      into.sums[at + static_cast<std::size_t>(i)] =
+          into.sums[at + static_cast<std::size_t>(i)] * keep +
+          next.sums[at + static_cast<std::size_t>(i)] * add;
+    }
+  }
+}
+
+}  // namespace quiver

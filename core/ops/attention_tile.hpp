@@ -1,0 +1,58 @@
+// Attention of some rows of one sequence over the pages of one key-value head.
+#pragma once
+
+#include <cstddef>
+#include <quiver/kv_strategy.hpp>
+#include <quiver/ops.hpp>
+
+#include "core/cache/sequence.hpp"
+
+namespace quiver {
+
+/// Pages that are worked through as one piece: keys are split at multiples of it, counted from the
+/// start of the sequence, so that a row's bits do not depend on who computes which piece.
+inline constexpr int kSplitPages = 16;
+
+/// Consecutive rows of a sequence that attend together.
+struct AttentionTile {
+  const KvStrategy* kv = nullptr;
+  KvShape shape{};
+  const Sequence* sequence = nullptr;
+  KvCache cache;
+  int kv_head = 0;
+  int group = 1;     ///< Query heads of the key-value head.
+  int position = 0;  ///< Of the first row.
+  int rows = 0;
+  int window = 0;  ///< Newest tokens that a row sees, itself included; 0 = all.
+  float soft_cap = 0;
+
+  int queries() const noexcept { return rows * group; }
+  /// Splits [first_split(), last_split()) hold every key that some row sees.
+  int first_split() const noexcept;
+  int last_split() const noexcept;
+};
+
+/// Where an online softmax stands, per query: largest score, sum of weights, weighted values.
+/// Source: Milakov and Gimelshein, arXiv 1805.02867. The memory is the caller's.
+struct SoftmaxState {
+  float* tops = nullptr;    ///< [queries]
+  float* totals = nullptr;  ///< [queries]
+  float* sums = nullptr;    ///< [queries, head_dim]
+
+  static std::size_t floats(int queries, int head_dim) noexcept {
+    return static_cast<std::size_t>(queries) * (static_cast<std::size_t>(head_dim) + 2);
+  }
+  static SoftmaxState in(float* memory, int queries) noexcept;
+  void clear(int queries, int head_dim) const noexcept;
+};
+
+/// Attends over one split, from a cleared state; the steps of the softmax are the pages. `queries`
+/// [queries, head_dim] are scaled and transformed; `scores` has queries * KvStrategy::kTokens
+/// floats. [any-thread]
+void attend_split(const AttentionTile& tile, int split, const float* queries, float* scores,
+                  const SoftmaxState& state);
+
+/// Joins the state of the next split into `into`. [any-thread]
+void join_softmax(const SoftmaxState& into, const SoftmaxState& next, int queries, int head_dim);
+
+}  // namespace quiver
