@@ -114,8 +114,15 @@ std::shared_ptr<const quiver::LoadedModel> load_model(
   return quiver::LoadedModel::load(settings.model, architectures, schemes);
 }
 
-/// The one place that makes an engine of the settings. The engine computes in float32 whatever
-/// `compute` and `activations` say.
+quiver::ComputeOptions compute_options(const Settings& settings) {
+  quiver::ComputeOptions options;
+  if (settings.compute == "exact") options.mode = quiver::ComputeMode::exact;
+  if (settings.activations == "8") options.activations = quiver::ActivationChoice::int8;
+  if (settings.activations == "16") options.activations = quiver::ActivationChoice::int16;
+  if (settings.activations == "32") options.activations = quiver::ActivationChoice::float32;
+  return options;
+}
+
 std::unique_ptr<quiver::Engine> make_engine(const Settings& settings, quiver::ThreadPool& threads) {
   const fs::path folder = settings.plugins;
   const auto registry = std::make_shared<const quiver::PluginRegistry>(
@@ -125,7 +132,8 @@ std::unique_ptr<quiver::Engine> make_engine(const Settings& settings, quiver::Th
       colon < settings.kv.size() ? settings.kv.substr(colon + 1) : std::string();
   auto kv = quiver::create_kv_strategy(*registry, settings.kv.substr(0, colon),
                                        quiver::OptionInput::from_text(options));
-  return std::make_unique<quiver::Engine>(load_model(settings, registry), std::move(kv), threads);
+  return std::make_unique<quiver::Engine>(load_model(settings, registry), std::move(kv), threads,
+                                          compute_options(settings));
 }
 
 /// Bytes of weights that a decoded token reads. An embedding is read whole where it is the head
