@@ -1,0 +1,188 @@
+// Loops that only read memory, or only multiply and add: what no kernel of this machine can exceed.
+// Each counts for one thread; several threads run one each.
+#pragma once
+
+#include "bench/roofline.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#define QUIVER_BENCH_TARGET(isa) __attribute__((target(isa)))
+#else
+#define QUIVER_BENCH_TARGET(isa)
+#endif
+
+namespace quiver::bench {
+
+/// Reads a buffer and returns something that depends on every byte of it.
+using ReadLoop = std::uint64_t (*)(std::span<const std::byte> bytes);
+
+/// Computes for some milliseconds and returns its operations, two for each multiply-add.
+using ArithmeticLoop = double (*)();
+
+struct ReadLimit {
+  const char* name;
+  ReadLoop loop;
+};
+
+struct ArithmeticLimit {
+  const char* name;
+  ArithmeticLoop loop;
+};
+
+namespace detail {
+
+typedef long long Words __attribute__((vector_size(32), may_alias));
+
+/// `kStreams` places of the buffer, equally far apart, are read a cache line at a time in turn;
+/// `kAhead` > 0 asks for the line that many bytes further on. Which of these is fastest differs
+/// from machine to machine, so the limit is the best of several.
+template <std::size_t kStreams, std::size_t kAhead>
+QUIVER_BENCH_TARGET("avx2")
+std::uint64_t read_streams(std::span<const std::byte> bytes) {
+  constexpr std::size_t kLine = 64;
+  constexpr std::size_t kLines = kStreams < 4 ? 4 / kStreams : 1;  // at least four lines a round
+  constexpr std::size_t kSums = 2 * kLines * kStreams < 8 ? 2 * kLines * kStreams : 8;
+  const std::size_t stream_bytes = bytes.size() / kStreams / (kLine * kLines) * (kLine * kLines);
+  Words sums[kSums] = {};
+  for (std::size_t at = 0; at < stream_bytes; at += kLine * kLines) {
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < kStreams * kLines; ++i) {
+      const std::byte* line = bytes.data() + i / kLines * stream_bytes + at + i % kLines * kLine;
+      if constexpr (kAhead > 0) __builtin_prefetch(line + kAhead);
+      const auto* words = reinterpret_cast<const Words*>(line);
+      sums[2 * i % kSums] ^= words[0];
+      sums[(2 * i + 1) % kSums] ^= words[1];
+    }
+  }
+  Words all = {};
+  for (const Words& sum : sums) all ^= sum;
+  return static_cast<std::uint64_t>(all[0] ^ all[1] ^ all[2] ^ all[3]);
+}
+
+#if defined(__x86_64__)
+
+// The empty assembly keeps the compiler from adding up equal terms before the loop runs.
+
+/// Unsigned by signed bytes, widened to 32 bits at once: what 8-bit codes allow.
+QUIVER_BENCH_TARGET("avx2") inline double avx2_dot8() {
+  const __m256i codes = _mm256_set1_epi8(3);
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i activations = _mm256_set1_epi8(5);
+  __m256i sums[8] = {};
+  for (int round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 8
+    for (__m256i& sum : sums) {
+      __asm__ volatile("" : "+x"(activations));
+      const __m256i products = _mm256_maddubs_epi16(codes, activations);
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, ones));
+    }
+  }
+  for (__m256i& sum : sums) __asm__ volatile("" : : "x"(sum));
+  return 2.0 * 32 * 8 * kRounds;
+}
+
+/// Eight products are added in 16 bits before they are widened: 8 * 2 * 15 * 127 = 30480 fits, so
+/// 4-bit codes allow it.
+QUIVER_BENCH_TARGET("avx2") inline double avx2_dot4() {
+  const __m256i codes = _mm256_set1_epi8(3);
+  const __m256i ones = _mm256_set1_epi16(1);
+  __m256i activations = _mm256_set1_epi8(5);
+  __m256i sums[4] = {};
+  for (int round = 0; round < kRounds / 4; ++round) {
+#pragma GCC unroll 4
+    for (__m256i& sum : sums) {
+      __m256i products = _mm256_maddubs_epi16(codes, activations);
+#pragma GCC unroll 7
+      for (int i = 1; i < 8; ++i) {
+        __asm__ volatile("" : "+x"(activations));
+        products = _mm256_add_epi16(products, _mm256_maddubs_epi16(codes, activations));
+      }
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(products, ones));
+    }
+  }
+  for (__m256i& sum : sums) __asm__ volatile("" : : "x"(sum));
+  return 2.0 * 32 * 8 * 4 * (kRounds / 4);
+}
+
+/// Both code widths: vpdpbusd multiplies, widens and adds at once.
+QUIVER_BENCH_TARGET("avx512f,avx512bw,avx512vnni") inline double avx512vnni_dot() {
+  const __m512i codes = _mm512_set1_epi8(3);
+  __m512i activations = _mm512_set1_epi8(5);
+  __m512i sums[12] = {};
+  for (int round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 12
+    for (__m512i& sum : sums) {
+      __asm__ volatile("" : "+v"(activations));
+      sum = _mm512_dpbusd_epi32(sum, codes, activations);
+    }
+  }
+  for (__m512i& sum : sums) __asm__ volatile("" : : "v"(sum));
+  return 2.0 * 64 * 12 * kRounds;
+}
+
+/// Not every compiler's __builtin_cpu_supports knows its name.
+inline bool has_avx2vnni() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  const bool is_known = __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) != 0;
+  return is_known && (eax & 1U << 4U) != 0 && __builtin_cpu_supports("avx2");
+}
+
+/// The same in the short registers of processors without AVX-512.
+QUIVER_BENCH_TARGET("avx2,avxvnni") inline double avx2vnni_dot() {
+  const __m256i codes = _mm256_set1_epi8(3);
+  __m256i activations = _mm256_set1_epi8(5);
+  __m256i sums[12] = {};
+  for (int round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 12
+    for (__m256i& sum : sums) {
+      __asm__ volatile("" : "+x"(activations));
+      sum = _mm256_dpbusd_avx_epi32(sum, codes, activations);
+    }
+  }
+  for (__m256i& sum : sums) __asm__ volatile("" : : "x"(sum));
+  return 2.0 * 32 * 12 * kRounds;
+}
+
+#endif
+
+}  // namespace detail
+
+/// Patterns of reading; the limit of the memory is the best of them. [any-thread]
+inline std::vector<ReadLimit> read_limits() {
+  return {{"read 1 stream", detail::read_streams<1, 0>},
+          {"read 1 stream, 512 ahead", detail::read_streams<1, 512>},
+          {"read 4 streams", detail::read_streams<4, 0>},
+          {"read 4 streams, 512 ahead", detail::read_streams<4, 512>},
+          {"read 8 streams", detail::read_streams<8, 0>},
+          {"read 8 streams, 512 ahead", detail::read_streams<8, 512>}};
+}
+
+/// Arithmetic that this processor can do, at least one. [any-thread]
+inline std::vector<ArithmeticLimit> arithmetic_limits() {
+#if defined(__x86_64__)
+  std::vector<ArithmeticLimit> limits;
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
+    limits.push_back({"fma avx2", detail::avx2_flops});
+    limits.push_back({"int8 dot avx2", detail::avx2_dot8});
+    limits.push_back({"int4 dot avx2", detail::avx2_dot4});
+  }
+  if (__builtin_cpu_supports("avx512f")) limits.push_back({"fma avx512", detail::avx512_flops});
+  if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni")) {
+    limits.push_back({"int8 or int4 dot avx512vnni", detail::avx512vnni_dot});
+  }
+  if (detail::has_avx2vnni()) {
+    limits.push_back({"int8 or int4 dot avx2vnni", detail::avx2vnni_dot});
+  }
+  if (!limits.empty()) return limits;
+#endif
+  return {{"fma", detail::scalar_flops}};
+}
+
+}  // namespace quiver::bench
