@@ -20,6 +20,7 @@ using kv::Vec;
 struct Codes8 {
   static constexpr std::size_t kUnitBytes = kv::unit_bytes(8);
   QUIVER_KV_INLINE void unit(const std::byte* from, Vec (&out)[kParts]) const {
+#pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) out[p] = kv::from_u8(from + p * kLanes);
   }
 };
@@ -28,6 +29,7 @@ struct Codes8 {
 struct Codes4 {
   static constexpr std::size_t kUnitBytes = kv::unit_bytes(4);
   QUIVER_KV_INLINE void unit(const std::byte* from, Vec (&out)[kParts]) const {
+#pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) out[p] = kv::from_u4(from, p);
   }
 };
@@ -92,15 +94,19 @@ struct Piece {
   std::size_t count;  ///< Words of a token.
   const std::uint16_t* parameters;
   std::size_t block_parameters;
+  bool is_first;  ///< Starts the scores.
 };
 
 /// Adds a piece's part to the scores of kQueries queries and the tokens of kBeside blocks.
 template <int kBits, int kQueries, int kBeside>
-void add_piece(const Piece& piece, const RoundedQueries& queries, float (*scores)[kTokens]) {
+void add_piece(const Piece& piece, const RoundedQueries& queries, float* scores) {
   constexpr int kPairs = 16 / kBits;
   Ints sums[kQueries][kBeside][kParts];
+#pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
     for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
       for (int p = 0; p < kParts; ++p) sums[q][b][p] = kv::zero_ints();
     }
   }
@@ -145,15 +151,18 @@ void add_piece(const Piece& piece, const RoundedQueries& queries, float (*scores
       add_pair(kv::Number<3>{});
     }
   }
+#pragma GCC unroll 8
   for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) {
       const std::uint16_t* parameters =
           piece.parameters + static_cast<std::size_t>(b) * piece.block_parameters + p * kLanes;
       const Vec scale = kv::from_f16(parameters);
       const Vec bias = kv::from_f16(parameters + kUnit);
+#pragma GCC unroll 8
       for (int q = 0; q < kQueries; ++q) {
-        float* score = scores[q] + b * kUnit + p * kLanes;
-        Vec sum = kv::load(score);
+        float* score = scores + q * kTokens + b * kUnit + p * kLanes;
+        Vec sum = piece.is_first ? kv::zeros() : kv::load(score);
         sum = kv::multiply_add(kv::to_floats(sums[q][b][p]),
                                kv::multiply(scale, kv::all(queries.step[q])), sum);
         sum = kv::multiply_add(bias, kv::all(queries.total[q]), sum);
@@ -169,7 +178,7 @@ void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall&
   constexpr int kBeside = kv::units_beside(kQueries);
   const int begin = call.first / kUnit;
   const int end = (call.last + kUnit - 1) / kUnit;
-  float scores[kQueries][kTokens] = {};
+  float scores[kQueries * kTokens];
   RoundedQueries rounded;
   const float* queries = call.queries + static_cast<std::size_t>(query) * layout.dims;
   Piece piece{};
@@ -180,6 +189,8 @@ void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall&
     const std::size_t left = layout.group - at % layout.group;
     const std::size_t count = left < kPiece ? left : kPiece;
     piece.count = (count + kCodes - 1) / kCodes;
+    piece.is_first = at == 0;
+#pragma GCC unroll 8
     for (int q = 0; q < kQueries; ++q) {
       round_query(queries + static_cast<std::size_t>(q) * layout.dims + at, count,
                   piece.count * kCodes, rounded, q);
@@ -194,19 +205,18 @@ void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall&
     int block = begin;
     for (; block + kBeside <= end; block += kBeside) {
       place(block);
-      add_piece<kBits, kQueries, kBeside>(
-          piece, rounded, reinterpret_cast<float(*)[kTokens]>(scores[0] + block * kUnit));
+      add_piece<kBits, kQueries, kBeside>(piece, rounded, scores + block * kUnit);
     }
     for (; block < end; ++block) {
       place(block);
-      add_piece<kBits, kQueries, 1>(piece, rounded,
-                                    reinterpret_cast<float(*)[kTokens]>(scores[0] + block * kUnit));
+      add_piece<kBits, kQueries, 1>(piece, rounded, scores + block * kUnit);
     }
     word += piece.count;
   }
+#pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
     float* to = call.scores + static_cast<std::size_t>(query + q) * kTokens;
-    __builtin_memcpy(to + call.first, scores[q] + call.first,
+    __builtin_memcpy(to + call.first, scores + q * kTokens + call.first,
                      static_cast<std::size_t>(call.last - call.first) * sizeof(float));
   }
 }
@@ -228,7 +238,7 @@ struct FoldedWeights {
 
 /// Sixteen numbers from `slot` on, those outside the range as zero: there, a page may hold
 /// anything.
-QUIVER_KV_INLINE void clear_outside(const kv::AccumulateCall& call, int slot, float* numbers) {
+void clear_outside(const kv::AccumulateCall& call, int slot, float* numbers) {
   for (int i = 0; i < kUnit; ++i) {
     if (slot + i < call.first || slot + i >= call.last) numbers[i] = 0;
   }
@@ -239,9 +249,11 @@ QUIVER_KV_INLINE void clear_outside(const kv::AccumulateCall& call, int slot, fl
 QUIVER_KV_INLINE float fold_query(const kv::AccumulateCall& call, const float* weights,
                                   const std::uint16_t* parameters, float* folded) {
   Vec sums[kParts];
+#pragma GCC unroll 8
   for (int p = 0; p < kParts; ++p) sums[p] = kv::zeros();
   for (int slot = call.first / kUnit * kUnit; slot < call.last; slot += kUnit) {
     Vec weight[kParts], bias[kParts];
+#pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) {
       const int at = slot + p * kLanes;
       weight[p] = kv::load(weights + at);
@@ -250,19 +262,23 @@ QUIVER_KV_INLINE float fold_query(const kv::AccumulateCall& call, const float* w
     }
     if (slot < call.first || slot + kUnit > call.last) {
       float numbers[2][kUnit];
+#pragma GCC unroll 8
       for (int p = 0; p < kParts; ++p) {
         kv::store(numbers[0] + p * kLanes, weight[p]);
         kv::store(numbers[1] + p * kLanes, bias[p]);
       }
       for (auto& own : numbers) clear_outside(call, slot, own);
+#pragma GCC unroll 8
       for (int p = 0; p < kParts; ++p) {
         weight[p] = kv::load(numbers[0] + p * kLanes);
         bias[p] = kv::load(numbers[1] + p * kLanes);
       }
     }
+#pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) sums[p] = kv::multiply_add(weight[p], bias[p], sums[p]);
   }
   alignas(64) float lanes[kUnit];
+#pragma GCC unroll 8
   for (int p = 0; p < kParts; ++p) kv::store(lanes + p * kLanes, sums[p]);
   for (int half = kUnit / 2; half > 0; half /= 2) {
     for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
@@ -280,6 +296,7 @@ void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
     const auto q = static_cast<std::size_t>(query);
     FoldedWeights folded;
     for (std::size_t g = 0; g < layout.groups; ++g) {
+#pragma GCC unroll 8
       for (int i = 0; i < kQueries; ++i) {
         folded.extra[i] =
             fold_query(call, call.weights + (q + static_cast<std::size_t>(i)) * kTokens,

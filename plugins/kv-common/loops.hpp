@@ -29,6 +29,29 @@ QUIVER_KV_INLINE void store_slots(float* scores, int slot, int first, int last, 
   }
 }
 
+/// Adds to the sums of each query, for kBeside units that lie `stride` bytes apart, the numbers of
+/// the unit times the query's factor; factors lie `factor_stride` apart.
+template <class Codec, int kQueries, int kBeside>
+QUIVER_KV_INLINE void add_products(const Codec& codec, const std::byte* from, std::size_t stride,
+                                   const float* factors, std::size_t factor_stride,
+                                   Vec (&sums)[kQueries][kBeside][kParts]) {
+  // Unit by unit, since eight lanes leave no registers to read ahead into.
+#pragma GCC unroll 8
+  for (int b = 0; b < kBeside; ++b) {
+    Vec numbers[kParts];
+    codec.unit(from + static_cast<std::size_t>(b) * stride, numbers);
+#pragma GCC unroll 8
+    for (int q = 0; q < kQueries; ++q) {
+      const Vec factor = all(factors[static_cast<std::size_t>(q) * factor_stride]);
+#pragma GCC unroll 8
+      for (int p = 0; p < kParts; ++p) {
+        sums[q][b][p] = multiply_add(numbers[p], factor, sums[q][b][p]);
+        keep(sums[q][b][p]);
+      }
+    }
+  }
+}
+
 /// What the scores of one head are made from.
 struct HeadKeys {
   const std::byte* keys;
@@ -47,33 +70,24 @@ void score_blocks(const Codec& codec, const HeadKeys& head, int block, const flo
   const std::size_t dims = head.dims;
   const std::byte* from = head.keys + static_cast<std::size_t>(block) * head.block_bytes;
   Vec sums[kQueries][kBeside][kParts];
+#pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
     for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
       for (int p = 0; p < kParts; ++p) sums[q][b][p] = zeros();
     }
   }
 #pragma GCC unroll 1
   for (std::size_t d = 0; d < dims; ++d) {
-    Vec keys[kBeside][kParts];
-#pragma GCC unroll 8
-    for (int b = 0; b < kBeside; ++b) {
-      local.unit(from + static_cast<std::size_t>(b) * head.block_bytes, keys[b]);
-    }
+    add_products(local, from, head.block_bytes, queries + d, dims, sums);
     from += Codec::kUnitBytes;
-#pragma GCC unroll 8
-    for (int q = 0; q < kQueries; ++q) {
-      const Vec query = all(queries[static_cast<std::size_t>(q) * dims + d]);
-#pragma GCC unroll 8
-      for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-        for (int p = 0; p < kParts; ++p) {
-          sums[q][b][p] = multiply_add(keys[b][p], query, sums[q][b][p]);
-        }
-      }
-    }
   }
+#pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
     for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
       for (int p = 0; p < kParts; ++p) {
         const int slot = (block + b) * kUnit + p * kLanes;
         Vec sum = sums[q][b][p];
@@ -118,8 +132,11 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
                const float* extra, float* output, std::size_t stride) {
   const Codec local = codec;
   Vec sums[kQueries][kBeside][kParts];
+#pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
     for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
       for (int p = 0; p < kParts; ++p) {
         sums[q][b][p] =
             load(output + static_cast<std::size_t>(q) * stride + b * kUnit + p * kLanes);
@@ -130,24 +147,14 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
                           static_cast<std::size_t>(head.first) * head.row_bytes;
 #pragma GCC unroll 1
   for (int slot = head.first; slot < head.last; ++slot) {
-    Vec values[kBeside][kParts];
-#pragma GCC unroll 8
-    for (int b = 0; b < kBeside; ++b) local.unit(from + b * Codec::kUnitBytes, values[b]);
+    add_products(local, from, Codec::kUnitBytes, weights + slot, kTokens, sums);
     from += head.row_bytes;
-#pragma GCC unroll 8
-    for (int q = 0; q < kQueries; ++q) {
-      const Vec weight = all(weights[q * kTokens + slot]);
-#pragma GCC unroll 8
-      for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-        for (int p = 0; p < kParts; ++p) {
-          sums[q][b][p] = multiply_add(values[b][p], weight, sums[q][b][p]);
-        }
-      }
-    }
   }
+#pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
     for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
       for (int p = 0; p < kParts; ++p) {
         Vec sum = sums[q][b][p];
         if (extra != nullptr) sum = add(sum, all(extra[q]));
@@ -194,6 +201,7 @@ QUIVER_KV_INLINE void add_dims(const Codec& codec, const HeadValues& head, std::
 template <int kQueries>
 QUIVER_KV_INLINE void fold_weights(const float* weights, const float* factors, int first, int last,
                                    float* folded) {
+#pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
     const float* from = weights + q * kTokens;
     float* to = folded + q * kTokens;

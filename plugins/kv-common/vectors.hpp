@@ -29,6 +29,9 @@ constexpr int kUnit = 16;                 ///< Numbers that are handled together
 constexpr int kParts = kUnit / kLanes;    ///< Vectors that they fill.
 constexpr int kBlocks = kTokens / kUnit;  ///< Units of tokens in a page.
 
+// Loops over sums have "GCC unroll": arrays stay in registers only where every index is known
+// before the compiler decides where they live.
+
 /// Sums that a loop keeps in registers, and queries that share what it reads: enough sums to hide
 /// the latency of an addition, and registers left for what is read.
 constexpr int kSums = kLanes == 16 ? 16 : 8;

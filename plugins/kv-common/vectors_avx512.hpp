@@ -33,6 +33,13 @@ QUIVER_KV_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
   return _mm512_fmadd_ps(a, b, c);
 }
 
+/// Keeps a sum in its register: left alone, the compiler reorders additions of an unrolled loop and
+/// spills what it then has to hold.
+template <class Sum>
+QUIVER_KV_INLINE void keep(Sum& value) {
+  __asm__ volatile("" : "+v"(value));
+}
+
 QUIVER_KV_INLINE Vec from_f16(const std::uint16_t* from) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
 }
@@ -68,12 +75,6 @@ QUIVER_KV_INLINE Ints dot_pairs(Ints sum, Ints a, Ints b) {
   return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
 #endif
 }
-/// Keeps a sum in its register: left alone, the compiler reorders additions of an unrolled loop and
-/// spills what it then has to hold.
-QUIVER_KV_INLINE void keep(Ints& value) {
-  __asm__ volatile("" : "+v"(value));
-}
-
 /// Pair `kPair` of the codes in each lane, as two 16-bit numbers; see affine pages.
 template <int kBits, int kPair>
 QUIVER_KV_INLINE Ints code_pairs(Ints word) {

@@ -36,6 +36,10 @@ QUIVER_KV_INLINE Vec multiply_add(Vec a, Vec b, Vec c) {
   return a * b + c;
 }
 
+/// See the wider sets; here, sums go where the compiler wants them.
+template <class Sum>
+QUIVER_KV_INLINE void keep(Sum& /*value*/) {}
+
 QUIVER_KV_INLINE Words load_halves(const std::uint16_t* from) {
   Halves halves;
   __builtin_memcpy(&halves, from, sizeof halves);
@@ -80,7 +84,6 @@ QUIVER_KV_INLINE Ints dot_pairs(Ints sum, Ints a, Ints b) {
   return sum + ((Ints)((Words)a << 16) >> 16) * ((Ints)((Words)b << 16) >> 16) +
          (a >> 16) * (b >> 16);
 }
-QUIVER_KV_INLINE void keep(Ints& /*value*/) {}
 
 /// Pair `kPair` of the codes in each lane, as two 16-bit numbers; see affine pages.
 template <int kBits, int kPair>

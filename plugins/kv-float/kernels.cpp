@@ -17,9 +17,12 @@ struct F32 {
   static constexpr std::size_t kUnitBytes = sizeof(Stored) * kUnit;
   QUIVER_KV_INLINE void unit(const std::byte* from, Vec (&out)[kParts]) const {
     const auto* stored = reinterpret_cast<const Stored*>(from);
+#pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) out[p] = kv::load(stored + p * kv::kLanes);
   }
-  QUIVER_KV_INLINE static Stored round(float value) { return value; }
+  QUIVER_KV_INLINE static Stored round(float value) {
+    return value;
+  }
 };
 
 struct F16 {
@@ -27,9 +30,12 @@ struct F16 {
   static constexpr std::size_t kUnitBytes = sizeof(Stored) * kUnit;
   QUIVER_KV_INLINE void unit(const std::byte* from, Vec (&out)[kParts]) const {
     const auto* stored = reinterpret_cast<const Stored*>(from);
+#pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) out[p] = kv::from_f16(stored + p * kv::kLanes);
   }
-  QUIVER_KV_INLINE static Stored round(float value) { return kv::to_f16(value); }
+  QUIVER_KV_INLINE static Stored round(float value) {
+    return kv::to_f16(value);
+  }
 };
 
 struct Bf16 {
@@ -37,9 +43,12 @@ struct Bf16 {
   static constexpr std::size_t kUnitBytes = sizeof(Stored) * kUnit;
   QUIVER_KV_INLINE void unit(const std::byte* from, Vec (&out)[kParts]) const {
     const auto* stored = reinterpret_cast<const Stored*>(from);
+#pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) out[p] = kv::from_bf16(stored + p * kv::kLanes);
   }
-  QUIVER_KV_INLINE static Stored round(float value) { return kv::to_bf16(value); }
+  QUIVER_KV_INLINE static Stored round(float value) {
+    return kv::to_bf16(value);
+  }
 };
 
 const std::byte* head_keys(Element element, const KvShape& shape, const std::byte* page, int head) {

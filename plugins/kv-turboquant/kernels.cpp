@@ -20,6 +20,7 @@ struct Codes {
   static constexpr std::size_t kUnitBytes = kv::unit_bytes(kBits);
   kv::LookUp<kBits> points;
   QUIVER_KV_INLINE void unit(const std::byte* from, Vec (&out)[kParts]) const {
+#pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) out[p] = points.values(kv::unit_codes<kBits>(from, p));
   }
 };
