@@ -89,8 +89,7 @@ void measure(benchmark::State& state, const Work& work, double flops) {
     }
     benchmark::ClobberMemory();
   }
-  const auto tokens =
-      static_cast<double>(state.iterations()) * static_cast<double>(work.tokens);
+  const auto tokens = static_cast<double>(state.iterations()) * static_cast<double>(work.tokens);
   const double operations = 2.0 * tokens * work.head_dim * work.queries;
   using benchmark::Counter;
   state.counters["GFLOP/s"] = Counter(operations / 1e9, Counter::kIsRate);

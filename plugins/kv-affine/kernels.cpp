@@ -59,32 +59,27 @@ struct RoundedQueries {
   float total[kMostQueries];  ///< Sum of the numbers as rounded.
 };
 
-/// The loops are for the compiler to widen: whole numbers may be summed in any order.
-QUIVER_KV_INLINE void round_query(const float* query, std::size_t count, std::size_t padded,
-                                  RoundedQueries& to, int index) {
-  // The bits of a magnitude grow with it, and NaN's are above all.
-  std::int32_t most = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const std::int32_t bits = __builtin_bit_cast(std::int32_t, query[i]) & 0x7FFFFFFF;
-    most = bits > most ? bits : most;
+/// Rounds `count` numbers, and fills the codes up with zeros to a multiple of 16.
+void round_query(const float* query, std::size_t count, RoundedQueries& to, int index) {
+  alignas(64) float last[kUnit] = {};
+  const std::size_t whole = count / kUnit * kUnit;
+  __builtin_memcpy(last, query + whole, (count - whole) * sizeof(float));
+  const auto unit_at = [&](std::size_t i) { return i < whole ? query + i : last; };
+  Vec most = kv::zeros();
+  for (std::size_t i = 0; i < count; i += kUnit) {
+    for (int p = 0; p < kParts; ++p) {
+      most = kv::greater_magnitude(most, kv::load(unit_at(i) + p * kLanes));
+    }
   }
-  const auto greatest = __builtin_bit_cast(float, most);
+  const float magnitude = kv::greatest(most);
   constexpr float kLargest = 32767;
-  const float inverse = greatest > 1e-30F ? kLargest / greatest : 0;
-  // The sum with this has the number rounded to an integer, ties to even, in its lowest bits.
-  constexpr float kRounder = 0x1.8p23F;
-  constexpr std::int32_t kRounderBits = 0x4B400000;
-  std::int16_t* codes = to.codes[index];
-  std::int32_t sum = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const float rounded = query[i] * inverse + kRounder;
-    const std::int32_t code = __builtin_bit_cast(std::int32_t, rounded) - kRounderBits;
-    codes[i] = static_cast<std::int16_t>(code);
-    sum += static_cast<std::int16_t>(code);
+  const Vec inverse = kv::all(magnitude > 1e-30F ? kLargest / magnitude : 0);
+  Ints sums = kv::zero_ints();
+  for (std::size_t i = 0; i < count; i += kUnit) {
+    sums = kv::round_unit(unit_at(i), inverse, to.codes[index] + i, sums);
   }
-  for (std::size_t i = count; i < padded; ++i) codes[i] = 0;
-  to.step[index] = greatest / kLargest;
-  to.total[index] = static_cast<float>(sum) * to.step[index];
+  to.step[index] = magnitude / kLargest;
+  to.total[index] = static_cast<float>(kv::total(sums)) * to.step[index];
 }
 
 /// One piece of the keys of some blocks.
@@ -96,6 +91,58 @@ struct Piece {
   std::size_t block_parameters;
   bool is_first;  ///< Starts the scores.
 };
+
+/// Adds to each sum the products of one pair of a word's codes with the same pair of its query. The
+/// word is read for each pair anew, since eight lanes leave no registers to hold it.
+template <int kBits, int kPair, int kQueries, int kBeside>
+QUIVER_KV_INLINE void add_pair(const std::uint32_t* words, std::size_t block_words,
+                               const std::int16_t* codes, Ints (&sums)[kQueries][kBeside][kParts]) {
+  Ints keys[kBeside][kParts];
+#pragma GCC unroll 8
+  for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kParts; ++p) {
+      const std::uint32_t* from = words + static_cast<std::size_t>(b) * block_words + p * kLanes;
+      keys[b][p] = kv::code_pairs<kBits, kPair>(kv::load_ints(from));
+    }
+  }
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) {
+    const Ints query = kv::all_pairs(codes + q * static_cast<int>(kPiece) + 2 * kPair);
+#pragma GCC unroll 8
+    for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
+      for (int p = 0; p < kParts; ++p) {
+        sums[q][b][p] = kv::dot_pairs(sums[q][b][p], keys[b][p], query);
+        kv::keep(sums[q][b][p]);
+      }
+    }
+  }
+}
+
+/// Adds sums of integers, with scales and biases, to scores, or starts them.
+template <int kQueries, int kBeside>
+QUIVER_KV_INLINE void add_scores(const Piece& piece, const RoundedQueries& queries,
+                                 const Ints (&sums)[kQueries][kBeside][kParts], float* scores) {
+#pragma GCC unroll 8
+  for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kParts; ++p) {
+      const std::uint16_t* parameters =
+          piece.parameters + static_cast<std::size_t>(b) * piece.block_parameters + p * kLanes;
+      const Vec scale = kv::from_f16(parameters);
+      const Vec bias = kv::from_f16(parameters + kUnit);
+#pragma GCC unroll 8
+      for (int q = 0; q < kQueries; ++q) {
+        float* score = scores + q * kTokens + b * kUnit + p * kLanes;
+        Vec sum = piece.is_first ? kv::zeros() : kv::load(score);
+        sum = kv::multiply_add(kv::to_floats(sums[q][b][p]),
+                               kv::multiply(scale, kv::all(queries.step[q])), sum);
+        kv::store(score, kv::multiply_add(bias, kv::all(queries.total[q]), sum));
+      }
+    }
+  }
+}
 
 /// Adds a piece's part to the scores of kQueries queries and the tokens of kBeside blocks.
 template <int kBits, int kQueries, int kBeside>
@@ -114,69 +161,30 @@ void add_piece(const Piece& piece, const RoundedQueries& queries, float* scores)
   const std::uint32_t* from = piece.words;
 #pragma GCC unroll 1
   for (std::size_t w = 0; w < piece.count; ++w, codes += 2 * kPairs, from += kUnit) {
-    Ints words[kBeside][kParts];
-#pragma GCC unroll 8
-    for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-      for (int p = 0; p < kParts; ++p) {
-        words[b][p] =
-            kv::load_ints(from + static_cast<std::size_t>(b) * piece.block_words + p * kLanes);
-      }
-    }
-    const auto add_pair = [&](auto pair) __attribute__((always_inline)) {
-      constexpr int kPair = decltype(pair)::value;
-      Ints keys[kBeside][kParts];
-#pragma GCC unroll 8
-      for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-        for (int p = 0; p < kParts; ++p) keys[b][p] = kv::code_pairs<kBits, kPair>(words[b][p]);
-      }
-#pragma GCC unroll 8
-      for (int q = 0; q < kQueries; ++q) {
-        const Ints query = kv::all_pairs(codes + q * static_cast<int>(kPiece) + 2 * kPair);
-#pragma GCC unroll 8
-        for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-          for (int p = 0; p < kParts; ++p) {
-            sums[q][b][p] = kv::dot_pairs(sums[q][b][p], keys[b][p], query);
-            kv::keep(sums[q][b][p]);
-          }
-        }
-      }
-    };
-    add_pair(kv::Number<0>{});
-    add_pair(kv::Number<1>{});
+    add_pair<kBits, 0>(from, piece.block_words, codes, sums);
+    add_pair<kBits, 1>(from, piece.block_words, codes, sums);
     if constexpr (kPairs == 4) {
-      add_pair(kv::Number<2>{});
-      add_pair(kv::Number<3>{});
+      add_pair<kBits, 2>(from, piece.block_words, codes, sums);
+      add_pair<kBits, 3>(from, piece.block_words, codes, sums);
     }
   }
-#pragma GCC unroll 8
-  for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-    for (int p = 0; p < kParts; ++p) {
-      const std::uint16_t* parameters =
-          piece.parameters + static_cast<std::size_t>(b) * piece.block_parameters + p * kLanes;
-      const Vec scale = kv::from_f16(parameters);
-      const Vec bias = kv::from_f16(parameters + kUnit);
-#pragma GCC unroll 8
-      for (int q = 0; q < kQueries; ++q) {
-        float* score = scores + q * kTokens + b * kUnit + p * kLanes;
-        Vec sum = piece.is_first ? kv::zeros() : kv::load(score);
-        sum = kv::multiply_add(kv::to_floats(sums[q][b][p]),
-                               kv::multiply(scale, kv::all(queries.step[q])), sum);
-        sum = kv::multiply_add(bias, kv::all(queries.total[q]), sum);
-        kv::store(score, sum);
-      }
-    }
-  }
+  add_scores(piece, queries, sums, scores);
+}
+
+/// Where the piece from dimension `at` and word `word` on begins in a block.
+void place(const Layout& layout, const Head& head, std::size_t at, std::size_t word, int block,
+           Piece& piece) {
+  const auto b = static_cast<std::size_t>(block);
+  piece.words =
+      reinterpret_cast<const std::uint32_t*>(head.keys) + b * piece.block_words + word * kUnit;
+  piece.parameters =
+      head.key_parameters + b * piece.block_parameters + at / layout.group * 2 * kUnit;
 }
 
 template <int kBits, int kQueries>
 void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall& call, int query) {
   constexpr std::size_t kCodes = 32 / kBits;
   constexpr int kBeside = kv::units_beside(kQueries);
-  const int begin = call.first / kUnit;
   const int end = (call.last + kUnit - 1) / kUnit;
   float scores[kQueries * kTokens];
   RoundedQueries rounded;
@@ -185,35 +193,24 @@ void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall&
   piece.block_words = layout.key_words * kUnit;
   piece.block_parameters = layout.groups * 2 * kUnit;
   std::size_t word = 0;
-  for (std::size_t at = 0; at < layout.dims; at += kPiece < layout.group ? kPiece : layout.group) {
+  for (std::size_t at = 0, count = 0; at < layout.dims; at += count, word += piece.count) {
     const std::size_t left = layout.group - at % layout.group;
-    const std::size_t count = left < kPiece ? left : kPiece;
+    count = left < kPiece ? left : kPiece;
     piece.count = (count + kCodes - 1) / kCodes;
     piece.is_first = at == 0;
-#pragma GCC unroll 8
     for (int q = 0; q < kQueries; ++q) {
-      round_query(queries + static_cast<std::size_t>(q) * layout.dims + at, count,
-                  piece.count * kCodes, rounded, q);
+      round_query(queries + static_cast<std::size_t>(q) * layout.dims + at, count, rounded, q);
     }
-    const auto place = [&](int block) {
-      const auto b = static_cast<std::size_t>(block);
-      piece.words =
-          reinterpret_cast<const std::uint32_t*>(head.keys) + b * piece.block_words + word * kUnit;
-      piece.parameters =
-          head.key_parameters + b * piece.block_parameters + at / layout.group * 2 * kUnit;
-    };
-    int block = begin;
+    int block = call.first / kUnit;
     for (; block + kBeside <= end; block += kBeside) {
-      place(block);
+      place(layout, head, at, word, block, piece);
       add_piece<kBits, kQueries, kBeside>(piece, rounded, scores + block * kUnit);
     }
     for (; block < end; ++block) {
-      place(block);
+      place(layout, head, at, word, block, piece);
       add_piece<kBits, kQueries, 1>(piece, rounded, scores + block * kUnit);
     }
-    word += piece.count;
   }
-#pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
     float* to = call.scores + static_cast<std::size_t>(query + q) * kTokens;
     __builtin_memcpy(to + call.first, scores + q * kTokens + call.first,

@@ -67,10 +67,47 @@ QUIVER_KV_INLINE Ints all_pairs(const std::int16_t* from) {
 QUIVER_KV_INLINE Vec to_floats(Ints value) {
   return _mm256_cvtepi32_ps(value);
 }
-/// sum + a.low * b.low + a.high * b.high of the 16-bit halves of each lane.
+/// sum + a.low * b.low + a.high * b.high of the 16-bit halves of each lane. The addition is written
+/// out so that the sum stays where it is: with eight of them, the compiler moves them about until
+/// one no longer fits a register.
 QUIVER_KV_INLINE Ints dot_pairs(Ints sum, Ints a, Ints b) {
-  return _mm256_add_epi32(sum, _mm256_madd_epi16(a, b));
+  const Ints products = _mm256_madd_epi16(a, b);
+  __asm__("vpaddd %1, %0, %0" : "+x"(sum) : "x"(products));
+  return sum;
 }
+
+/// The greater of a magnitude and a number's, lane by lane. Their bits are compared, which grow
+/// with them and with which NaN is above all.
+QUIVER_KV_INLINE Vec greater_magnitude(Vec magnitude, Vec number) {
+  const Ints bits = _mm256_and_si256(_mm256_castps_si256(number), _mm256_set1_epi32(0x7FFFFFFF));
+  return _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(magnitude), bits));
+}
+/// The greatest of magnitudes.
+QUIVER_KV_INLINE float greatest(Vec magnitudes) {
+  const Ints bits = _mm256_castps_si256(magnitudes);
+  const __m128i fours =
+      _mm_max_epi32(_mm256_castsi256_si128(bits), _mm256_extracti128_si256(bits, 1));
+  const __m128i pairs = _mm_max_epi32(fours, _mm_unpackhi_epi64(fours, fours));
+  const int found = _mm_cvtsi128_si32(_mm_max_epi32(pairs, _mm_shuffle_epi32(pairs, 1)));
+  return __builtin_bit_cast(float, found);
+}
+/// Writes a unit of numbers times `factor`, rounded to whole ones of 16 bits, ties to even. Returns
+/// the sums, to be added over lanes, with the codes added.
+QUIVER_KV_INLINE Ints round_unit(const float* from, Vec factor, std::int16_t* to, Ints sums) {
+  const Ints low = _mm256_cvtps_epi32(multiply(load(from), factor));
+  const Ints high = _mm256_cvtps_epi32(multiply(load(from + kLanes), factor));
+  const Ints codes = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xD8);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), codes);
+  return _mm256_add_epi32(sums, _mm256_add_epi32(low, high));
+}
+/// Sum over lanes.
+QUIVER_KV_INLINE std::int32_t total(Ints value) {
+  const __m128i fours =
+      _mm_add_epi32(_mm256_castsi256_si128(value), _mm256_extracti128_si256(value, 1));
+  const __m128i pairs = _mm_add_epi32(fours, _mm_unpackhi_epi64(fours, fours));
+  return _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 1)));
+}
+
 /// Pair `kPair` of the codes in each lane, as two 16-bit numbers; see affine pages.
 template <int kBits, int kPair>
 QUIVER_KV_INLINE Ints code_pairs(Ints word) {

@@ -75,6 +75,29 @@ QUIVER_KV_INLINE Ints dot_pairs(Ints sum, Ints a, Ints b) {
   return _mm512_add_epi32(sum, _mm512_madd_epi16(a, b));
 #endif
 }
+/// The greater of a magnitude and a number's, lane by lane. Their bits are compared, which grow
+/// with them and with which NaN is above all.
+QUIVER_KV_INLINE Vec greater_magnitude(Vec magnitude, Vec number) {
+  const Ints bits = _mm512_and_si512(_mm512_castps_si512(number), _mm512_set1_epi32(0x7FFFFFFF));
+  return _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(magnitude), bits));
+}
+/// The greatest of magnitudes.
+QUIVER_KV_INLINE float greatest(Vec magnitudes) {
+  const int bits = _mm512_reduce_max_epi32(_mm512_castps_si512(magnitudes));
+  return __builtin_bit_cast(float, bits);
+}
+/// Writes a unit of numbers times `factor`, rounded to whole ones of 16 bits, ties to even. Returns
+/// the sums, to be added over lanes, with the codes added.
+QUIVER_KV_INLINE Ints round_unit(const float* from, Vec factor, std::int16_t* to, Ints sums) {
+  const Ints codes = _mm512_cvtps_epi32(multiply(load(from), factor));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), _mm512_cvtsepi32_epi16(codes));
+  return _mm512_add_epi32(sums, codes);
+}
+/// Sum over lanes.
+QUIVER_KV_INLINE std::int32_t total(Ints value) {
+  return _mm512_reduce_add_epi32(value);
+}
+
 /// Pair `kPair` of the codes in each lane, as two 16-bit numbers; see affine pages.
 template <int kBits, int kPair>
 QUIVER_KV_INLINE Ints code_pairs(Ints word) {

@@ -85,6 +85,37 @@ QUIVER_KV_INLINE Ints dot_pairs(Ints sum, Ints a, Ints b) {
          (a >> 16) * (b >> 16);
 }
 
+/// The greater of a magnitude and a number's, lane by lane. Their bits are compared, which grow
+/// with them and with which NaN is above all.
+QUIVER_KV_INLINE Vec greater_magnitude(Vec magnitude, Vec number) {
+  const Ints old = (Ints)magnitude;
+  const Ints bits = (Ints)number & 0x7FFFFFFF;
+  const Ints is_greater = bits > old;
+  return (Vec)((bits & is_greater) | (old & ~is_greater));
+}
+/// The greatest of magnitudes.
+QUIVER_KV_INLINE float greatest(Vec magnitudes) {
+  const Ints bits = (Ints)magnitudes;
+  std::int32_t most = 0;
+  for (int i = 0; i < kLanes; ++i) most = bits[i] > most ? bits[i] : most;
+  return __builtin_bit_cast(float, most);
+}
+/// Writes a unit of numbers times `factor`, rounded to whole ones of 16 bits, ties to even. Returns
+/// the sums, to be added over lanes, with the codes added.
+QUIVER_KV_INLINE Ints round_unit(const float* from, Vec factor, std::int16_t* to, Ints sums) {
+  for (int at = 0; at < 16; at += kLanes) {
+    // The sum with this has the rounded number in its lowest bits.
+    const Ints codes = (Ints)(load(from + at) * factor + 0x1.8p23F) - 0x4B400000;
+    for (int i = 0; i < kLanes; ++i) to[at + i] = static_cast<std::int16_t>(codes[i]);
+    sums += codes;
+  }
+  return sums;
+}
+/// Sum over lanes.
+QUIVER_KV_INLINE std::int32_t total(Ints value) {
+  return value[0] + value[1] + value[2] + value[3];
+}
+
 /// Pair `kPair` of the codes in each lane, as two 16-bit numbers; see affine pages.
 template <int kBits, int kPair>
 QUIVER_KV_INLINE Ints code_pairs(Ints word) {
