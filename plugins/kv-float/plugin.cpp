@@ -3,9 +3,10 @@
 #include <quiver/kv_strategy.hpp>
 #include <quiver/plugin.hpp>
 
-#include "pages.hpp"
+#include "kernels.hpp"
+#include "kv-common/isa.hpp"
+#include "kv-common/pages.hpp"
 
-#include <limits>
 #include <string>
 
 namespace {
@@ -14,52 +15,49 @@ using quiver::Error;
 using quiver::ErrorCode;
 using quiver::KvShape;
 using quiver::KvStrategy;
+using quiver::kv::Isa;
 using quiver::kv_float::Element;
+using quiver::kv_float::Kernels;
+
+const Kernels& chosen_kernels() {
+#if defined(__x86_64__)
+  const Isa isa = quiver::kv::chosen_isa();
+  if (isa >= Isa::avx512) return quiver::kv_float::avx512_kernels;
+  if (isa >= Isa::avx2) return quiver::kv_float::avx2_kernels;
+#endif
+  return quiver::kv_float::generic_kernels;
+}
 
 class FloatPages final : public KvStrategy {
  public:
-  explicit FloatPages(Element element) : element_(element) {}
+  explicit FloatPages(Element element) : element_(element), kernels_(chosen_kernels()) {}
 
   std::size_t page_bytes(const KvShape& shape) const override {
-    constexpr std::size_t kPerNumber = 2 * KvStrategy::kTokens;  // A key and a value a token.
-    const std::size_t token_bytes = kPerNumber * quiver::kv_float::element_bytes(element_);
-    if (shape.kv_heads <= 0 || shape.head_dim <= 0) {
-      throw Error(ErrorCode::bad_input, "a cache needs at least one head and one dimension",
-                  "kv strategy", "correct the model's config");
-    }
-    const auto heads = static_cast<std::size_t>(shape.kv_heads);
-    const auto dims = static_cast<std::size_t>(shape.head_dim);
-    if (heads * dims > std::numeric_limits<std::size_t>::max() / 2 / token_bytes) {
-      throw Error(ErrorCode::bad_input, "a page of the cache exceeds any memory", "kv strategy",
-                  "correct the heads and their dimension in the model's config");
-    }
-    return heads * dims * token_bytes;
+    quiver::kv::check_shape(shape);
+    return quiver::kv::page_bytes(shape, quiver::kv_float::key_bytes(element_, shape) +
+                                             quiver::kv_float::value_bytes(element_, shape));
   }
 
   void write(const KvShape& shape, std::byte* page, int slot, std::span<const float> keys,
              std::span<const float> values) const override {
-    const std::size_t size =
-        static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(shape.head_dim);
-    if (slot < 0 || slot >= kTokens || keys.size() != size || values.size() != size) {
-      throw Error(ErrorCode::internal, "a token does not fit its page", "kv strategy");
-    }
-    quiver::kv_float::write(element_, shape, page, slot, keys, values);
+    quiver::kv::check_token(shape, slot, keys.size(), values.size());
+    kernels_.write(element_, shape, page, slot, keys.data(), values.data());
   }
 
   void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
               const float* queries, int query_count, float* scores) const override {
-    quiver::kv_float::scores(element_,
-                             {page, shape, kv_head, first, last, queries, query_count, scores});
+    kernels_.scores(element_, {page, shape, kv_head, first, last, queries, query_count, scores});
   }
 
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
                   const float* weights, int query_count, float* output) const override {
-    quiver::kv_float::accumulate(element_,
-                                 {page, shape, kv_head, first, last, weights, query_count, output});
+    kernels_.accumulate(element_,
+                        {page, shape, kv_head, first, last, weights, query_count, output});
   }
 
  private:
   Element element_;
+  const Kernels& kernels_;
 };
 
 class FloatStrategies final : public quiver::KvStrategyFactory {

@@ -115,6 +115,18 @@ TEST(Generate, half_precision_caches_change_little_and_unknown_ones_are_missing_
   EXPECT_EQ(run_program(generate({"--prompt", "a", "--kv", "f7"})).status, 4);
 }
 
+TEST(Generate, packed_caches_take_options_and_eight_bits_change_little) {
+  const auto exact = generate_json({"--prompt", "Hello"}).at("ids");
+  EXPECT_EQ(generate_json({"--prompt", "Hello", "--kv", "affine:bits=8"}).at("ids"), exact);
+  for (const char* kv : {"affine:key-bits=8,value-bits=4,group=32", "turboquant:bits=3",
+                         "turboquant:bits=2,rotation=orthogonal"}) {
+    EXPECT_EQ(generate_json({"--prompt", "Hello", "--kv", kv}).at("ids").size(), exact.size())
+        << kv;
+  }
+  EXPECT_EQ(run_program(generate({"--prompt", "a", "--kv", "affine:bits=5"})).status, 2);
+  EXPECT_EQ(run_program(generate({"--prompt", "a", "--kv", "turboquant:rotation=x"})).status, 2);
+}
+
 TEST(Generate, a_regular_expression_holds_the_text) {
   const auto json = generate_json({"--prompt", "Number: ", "--regex", "[0-9]{3}-[a-c]{2}"});
   EXPECT_THAT(json.at("text").get<std::string>(),

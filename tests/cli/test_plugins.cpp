@@ -46,7 +46,8 @@ class Plugins : public testing::Test {
 
 TEST_F(Plugins, those_of_the_build_are_listed_and_good) {
   const auto list = json({"list"});
-  for (const char* name : {"kv-float", "quant-affine", "sampler-standard"}) {
+  for (const char* name :
+       {"kv-affine", "kv-float", "kv-turboquant", "quant-affine", "sampler-standard"}) {
     const auto plugin = find(list, name);
     EXPECT_EQ(plugin.at("state"), "ok") << plugin;
     for (const char* key : {"name", "version", "kind", "path", "state", "reason", "offers"}) {

@@ -31,7 +31,7 @@ configure "arch-llama;quant-affine" || { cat "$work/configure.log"; fail "config
 for target in arch-llama quant-affine quiver quiver_text; do
   has_target "$target" || fail "with arch-llama and quant-affine there is no target $target"
 done
-for target in kv-float sampler-standard; do
+for target in kv-affine kv-float kv-turboquant sampler-standard; do
   if has_target "$target"; then fail "$target would be built though it was not chosen"; fi
 done
 rm -rf "$work/build"

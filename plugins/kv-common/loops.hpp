@@ -1,0 +1,213 @@
+// The loops over stored numbers, whatever they are stored as: scores of a head, and sums of values.
+//
+//   keys    [kTokens / 16 blocks][head_dim] units of 16 tokens
+//   values  [kTokens] rows of units of 16 dimensions, the last one filled up
+//
+// A codec reads one unit: `unit(from, out)` gives its sixteen numbers, kUnitBytes its size.
+//
+// Scores of 16 tokens grow side by side, one multiply-add a dimension, so neither a horizontal sum
+// nor a dimension that fills no register exists. Values are added token by token. One result is
+// one chain of multiply-adds in an order of its own, so it does not depend on what is computed
+// beside it.
+#pragma once
+
+#include "kv-common/vectors.hpp"
+
+namespace quiver::kv {
+namespace {
+
+/// Stores the part of `value` that belongs to slots [first, last).
+QUIVER_KV_INLINE void store_slots(float* scores, int slot, int first, int last, Vec value) {
+  if (slot >= first && slot + kLanes <= last) {
+    store(scores + slot, value);
+    return;
+  }
+  float lanes[kLanes];
+  store(lanes, value);
+  for (int i = 0; i < kLanes; ++i) {
+    if (slot + i >= first && slot + i < last) scores[slot + i] = lanes[i];
+  }
+}
+
+/// Adds to the sums of each query, for kBeside units that lie `stride` bytes apart, the numbers of
+/// the unit times the query's factor; factors lie `factor_stride` apart.
+template <class Codec, int kQueries, int kBeside>
+QUIVER_KV_INLINE void add_products(const Codec& codec, const std::byte* from, std::size_t stride,
+                                   const float* factors, std::size_t factor_stride,
+                                   Vec (&sums)[kQueries][kBeside][kParts]) {
+  // Unit by unit, since eight lanes leave no registers to read ahead into.
+#pragma GCC unroll 8
+  for (int b = 0; b < kBeside; ++b) {
+    Vec numbers[kParts];
+    codec.unit(from + static_cast<std::size_t>(b) * stride, numbers);
+#pragma GCC unroll 8
+    for (int q = 0; q < kQueries; ++q) {
+      const Vec factor = all(factors[static_cast<std::size_t>(q) * factor_stride]);
+#pragma GCC unroll 8
+      for (int p = 0; p < kParts; ++p) {
+        sums[q][b][p] = multiply_add(numbers[p], factor, sums[q][b][p]);
+        keep(sums[q][b][p]);
+      }
+    }
+  }
+}
+
+/// What the scores of one head are made from.
+struct HeadKeys {
+  const std::byte* keys;
+  std::size_t block_bytes;
+  std::size_t dims;
+  int first;
+  int last;
+  const float* factors;  ///< [kTokens] by which scores are multiplied, or nullptr.
+};
+
+/// Scores of kQueries queries with the tokens of kBeside blocks from `block` on.
+template <int kQueries, int kBeside, class Codec>
+void score_blocks(const Codec& codec, const HeadKeys& head, int block, const float* queries,
+                  float* scores) {
+  const Codec local = codec;
+  const std::size_t dims = head.dims;
+  const std::byte* from = head.keys + static_cast<std::size_t>(block) * head.block_bytes;
+  Vec sums[kQueries][kBeside][kParts];
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
+    for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
+      for (int p = 0; p < kParts; ++p) sums[q][b][p] = zeros();
+    }
+  }
+#pragma GCC unroll 1
+  for (std::size_t d = 0; d < dims; ++d) {
+    add_products(local, from, head.block_bytes, queries + d, dims, sums);
+    from += Codec::kUnitBytes;
+  }
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
+    for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
+      for (int p = 0; p < kParts; ++p) {
+        const int slot = (block + b) * kUnit + p * kLanes;
+        Vec sum = sums[q][b][p];
+        if (head.factors != nullptr) sum = multiply(sum, load(head.factors + slot));
+        store_slots(scores + q * kTokens, slot, head.first, head.last, sum);
+      }
+    }
+  }
+}
+
+/// Scores of all queries [count, dims] with the tokens first to last of a head.
+template <class Codec>
+void score_head(const Codec& codec, const HeadKeys& head, const float* queries, int count,
+                float* scores) {
+  if (head.first >= head.last) return;
+  const int end = (head.last + kUnit - 1) / kUnit;
+  for_passes(count, [&](auto pass, int query) {
+    constexpr int kQueries = decltype(pass)::value;
+    constexpr int kBeside = units_beside(kQueries);
+    const float* from = queries + static_cast<std::size_t>(query) * head.dims;
+    float* to = scores + static_cast<std::size_t>(query) * kTokens;
+    int block = head.first / kUnit;
+    for (; block + kBeside <= end; block += kBeside) {
+      score_blocks<kQueries, kBeside>(codec, head, block, from, to);
+    }
+    for (; block < end; ++block) score_blocks<kQueries, 1>(codec, head, block, from, to);
+  });
+}
+
+/// What the sums of one head are made from, for dimensions that lie side by side.
+struct HeadValues {
+  const std::byte* values;  ///< The first unit of the first token.
+  std::size_t row_bytes;
+  int first;
+  int last;
+};
+
+/// Adds to kQueries outputs kBeside units of values. `weights` has kTokens a query; `extra` is
+/// added to each number of a query in the end, where there is one. Outputs lie `stride` apart.
+template <int kQueries, int kBeside, class Codec>
+void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
+               const float* extra, float* output, std::size_t stride) {
+  const Codec local = codec;
+  Vec sums[kQueries][kBeside][kParts];
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
+    for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
+      for (int p = 0; p < kParts; ++p) {
+        sums[q][b][p] =
+            load(output + static_cast<std::size_t>(q) * stride + b * kUnit + p * kLanes);
+      }
+    }
+  }
+  const std::byte* from = head.values + unit * Codec::kUnitBytes +
+                          static_cast<std::size_t>(head.first) * head.row_bytes;
+#pragma GCC unroll 1
+  for (int slot = head.first; slot < head.last; ++slot) {
+    add_products(local, from, Codec::kUnitBytes, weights + slot, kTokens, sums);
+    from += head.row_bytes;
+  }
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
+    for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
+      for (int p = 0; p < kParts; ++p) {
+        Vec sum = sums[q][b][p];
+        if (extra != nullptr) sum = add(sum, all(extra[q]));
+        store(output + static_cast<std::size_t>(q) * stride + b * kUnit + p * kLanes, sum);
+      }
+    }
+  }
+}
+
+/// The same for the last unit, of which only `rest` dimensions exist.
+template <int kQueries, class Codec>
+void add_rest(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
+              const float* extra, float* output, std::size_t stride, std::size_t rest) {
+  float padded[kQueries * kUnit] = {};
+  for (std::size_t q = 0; q < kQueries; ++q) {
+    __builtin_memcpy(padded + q * kUnit, output + q * stride, rest * sizeof(float));
+  }
+  add_units<kQueries, 1>(codec, head, unit, weights, extra, padded, kUnit);
+  for (std::size_t q = 0; q < kQueries; ++q) {
+    __builtin_memcpy(output + q * stride, padded + q * kUnit, rest * sizeof(float));
+  }
+}
+
+/// Adds to kQueries outputs [kQueries, stride] the dimensions from `dim` to `end`; `dim` begins a
+/// unit.
+template <int kQueries, class Codec>
+QUIVER_KV_INLINE void add_dims(const Codec& codec, const HeadValues& head, std::size_t dim,
+                               std::size_t end, const float* weights, const float* extra,
+                               float* output, std::size_t stride) {
+  constexpr auto kBeside = static_cast<std::size_t>(units_beside(kQueries));
+  for (; dim + kBeside * kUnit <= end; dim += kBeside * kUnit) {
+    add_units<kQueries, static_cast<int>(kBeside)>(codec, head, dim / kUnit, weights, extra,
+                                                   output + dim, stride);
+  }
+  for (; dim + kUnit <= end; dim += kUnit) {
+    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, extra, output + dim, stride);
+  }
+  if (dim < end) {
+    add_rest<kQueries>(codec, head, dim / kUnit, weights, extra, output + dim, stride, end - dim);
+  }
+}
+
+/// Weights of kQueries queries for the tokens first to last, each multiplied by its token's factor.
+template <int kQueries>
+QUIVER_KV_INLINE void fold_weights(const float* weights, const float* factors, int first, int last,
+                                   float* folded) {
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) {
+    const float* from = weights + q * kTokens;
+    float* to = folded + q * kTokens;
+    for (int slot = first; slot < last; ++slot) to[slot] = from[slot] * factors[slot];
+  }
+}
+
+}  // namespace
+}  // namespace quiver::kv
