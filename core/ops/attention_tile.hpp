@@ -11,7 +11,7 @@ namespace quiver {
 
 /// Pages that are worked through as one piece: keys are split at multiples of it, counted from the
 /// start of the sequence, so that a row's bits do not depend on who computes which piece.
-inline constexpr int kSplitPages = 16;
+inline constexpr int kSplitPages = 4;
 
 /// Consecutive rows of a sequence that attend together.
 struct AttentionTile {

@@ -10,6 +10,20 @@ namespace {
 
 constexpr int kPage = KvStrategy::kTokens;
 
+/// Turns the pairs (a[j * Stride], b[j * Stride]) by angles whose cosines are followed by their
+/// sines.
+template <int Stride>
+void turn_pairs(const float* a, const float* b, const float* cosines, int pairs, float* out_a,
+                float* out_b) {
+  const float* sines = cosines + pairs;
+  for (int j = 0; j < pairs; ++j) {
+    const float x = a[j * Stride];
+    const float y = b[j * Stride];
+    out_a[j * Stride] = x * cosines[j] - y * sines[j];
+    out_b[j * Stride] = y * cosines[j] + x * sines[j];
+  }
+}
+
 KvShape shape_of(const KvCachePart& part) {
   return {part.kv_heads, part.head_dim};
 }
@@ -28,9 +42,10 @@ const std::vector<float>& ForwardOps::rotations(Rope rope) {
     for (std::size_t j = 0; j < pairs; ++j) {
       const std::size_t axis = part.position_of_pair.empty() ? 0 : part.position_of_pair[j];
       const float angle = static_cast<float>(position[axis]) * part.inverse_frequencies[j];
-      *out++ = std::cos(angle) * part.magnitude;
-      *out++ = std::sin(angle) * part.magnitude;
+      out[j] = std::cos(angle) * part.magnitude;
+      out[pairs + j] = std::sin(angle) * part.magnitude;
     }
+    out += 2 * pairs;
   }
   return table;
 }
@@ -49,20 +64,17 @@ Tensor ForwardOps::rope(Tensor x, Rope rope, int head_dim) {
   const Data& in = data(x, "rope");
   const Data& out = data(result, "rope");
   const bool is_half = part.layout == RopeLayout::half;
-  const int partner = is_half ? pairs : 1;
-  const int stride = is_half ? 1 : 2;
   for_rows(in.rows, static_cast<std::size_t>(in.width), [&](int first, int last) {
     for (int r = first; r < last; ++r) {
-      const float* turn =
+      const float* cosines =
           table.data() + static_cast<std::size_t>(r) * 2U * static_cast<unsigned>(pairs);
       for (int head = 0; head < in.width / head_dim; ++head) {
         const float* source = row(in, r) + head * head_dim;
         float* target = row(out, r) + head * head_dim;
-        for (int j = 0; j < pairs; ++j) {
-          const float a = source[j * stride];
-          const float b = source[j * stride + partner];
-          target[j * stride] = a * turn[2 * j] - b * turn[2 * j + 1];
-          target[j * stride + partner] = b * turn[2 * j] + a * turn[2 * j + 1];
+        if (is_half) {
+          turn_pairs<1>(source, source + pairs, cosines, pairs, target, target + pairs);
+        } else {
+          turn_pairs<2>(source, source + 1, cosines, pairs, target, target + 1);
         }
         std::copy(source + 2 * pairs, source + head_dim, target + 2 * pairs);
       }
@@ -97,8 +109,8 @@ namespace {
 // So many queries share each page's keys while they are in the first-level cache.
 constexpr int kTileQueries = 32;
 
-// A hand-over to another core pays from some 64k multiply-adds on.
-constexpr std::size_t kWorthSharing = 65536;
+// A hand-over to another core pays from so many multiply-adds on: about a microsecond's.
+constexpr std::size_t kWorthSharing = 16384;
 
 }  // namespace
 

@@ -143,7 +143,7 @@ class ForwardOps : public Ops {
   Arena* arena_;
   int next_block_arena_ = 0;
   std::vector<Data> tensors_;
-  std::map<std::int32_t, std::vector<float>> rotations_;  // [row][pair] cosine, sine
+  std::map<std::int32_t, std::vector<float>> rotations_;  // [row] cosines, then sines
 };
 
 }  // namespace quiver

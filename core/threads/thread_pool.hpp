@@ -45,14 +45,17 @@ class ThreadPool {
   std::uint32_t wait_for_loop(std::uint32_t seen) const;
   void take_tasks(int worker) noexcept;
 
+  // Written by one thread and read by all, taken by all, watched by all: three cache lines, so that
+  // none of these takes the others away from a core that needs them.
+  static constexpr std::size_t kCacheLine = 64;
   Function function_ = nullptr;
   const void* context_ = nullptr;
   int tasks_ = 0;
-  std::atomic<int> next_task_{0};
+  alignas(kCacheLine) std::atomic<int> next_task_{0};
   /// What the workers watch: the number of the loop, whether it is open to them, how many are in
   /// it. A loop waits for those that came in, never for one that the system has not let run yet.
-  std::atomic<std::uint32_t> state_{0};
-  std::atomic<bool> stop_{false};
+  alignas(kCacheLine) std::atomic<std::uint32_t> state_{0};
+  alignas(kCacheLine) std::atomic<bool> stop_{false};
   std::mutex error_mutex_;
   std::exception_ptr error_;
   std::vector<std::thread> workers_;
