@@ -19,7 +19,9 @@ struct Policy {
   using Int = __m512i;
   using Float = __m512;
   static constexpr int kLanes = 16;
+  template <ActivationFormat F>
   static constexpr int kWideRows = 16;
+  template <ActivationFormat F>
   static constexpr int kTileRows = 8;
 
   template <ActivationFormat>
@@ -83,9 +85,9 @@ struct Policy {
     return x86_largest_magnitude(x, count);
   }
   template <ActivationFormat F>
-  static int write_chunk(const float* x, float inverse, std::byte* out) {
-    return F == ActivationFormat::int8 ? write_int8_chunk(x, inverse, out)
-                                       : write_int16_planes(x, inverse, out);
+  static int write_span(const float* x, float inverse, std::byte* out, int stride) {
+    return F == ActivationFormat::int8 ? write_int8_span(x, inverse, out, stride)
+                                       : write_int16_planes(x, inverse, out, stride);
   }
 };
 
