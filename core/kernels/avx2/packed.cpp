@@ -11,6 +11,7 @@ namespace {
 
 // Measured on Zen 3: 21 GB/s at this distance, 17 without.
 constexpr std::size_t kPrefetchBytes = 2048;
+constexpr int kPrefetchRows = 1;
 
 #include "core/kernels/x86_packed.inc"
 

@@ -10,7 +10,8 @@ namespace quiver {
 namespace {
 
 // Processors with this instruction have the prefetchers of those with AVX-512: see there.
-constexpr std::size_t kPrefetchBytes = 0;
+constexpr std::size_t kPrefetchBytes = 2048;
+constexpr int kPrefetchRows = 4;
 
 #include "core/kernels/x86_packed.inc"
 

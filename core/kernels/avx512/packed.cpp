@@ -10,9 +10,10 @@
 namespace quiver {
 namespace {
 
-// Measured on Zen 4: 33 GB/s without prefetching, 30 with any distance; the processor's own
-// prefetcher suffices.
-constexpr std::size_t kPrefetchBytes = 0;
+// Measured on Zen 4. One row: 33 GB/s without prefetching, 30 with any distance. Eight rows of
+// int16: 75 % of the arithmetic limit without, 88 % with.
+constexpr std::size_t kPrefetchBytes = 2048;
+constexpr int kPrefetchRows = 4;
 
 #include "core/kernels/x86_packed.inc"
 

@@ -13,6 +13,7 @@ namespace quiver {
 namespace {
 
 constexpr std::size_t kPrefetchBytes = 0;
+constexpr int kPrefetchRows = 1;
 
 struct Policy {
   static constexpr int kLanes = 16;
