@@ -111,6 +111,59 @@ QUIVER_BENCH_TARGET("avx2") inline double avx2_dot4() {
   return 2.0 * 32 * 8 * 4 * (kRounds / 4);
 }
 
+/// 16-bit activations: pairs of products added up in 32 bits.
+QUIVER_BENCH_TARGET("avx2") inline double avx2_dot16() {
+  const __m256i codes = _mm256_set1_epi16(3);
+  __m256i activations = _mm256_set1_epi16(5);
+  __m256i sums[8] = {};
+  for (int round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 8
+    for (__m256i& sum : sums) {
+      __asm__ volatile("" : "+x"(activations));
+      sum = _mm256_add_epi32(sum, _mm256_madd_epi16(codes, activations));
+    }
+  }
+  for (__m256i& sum : sums) __asm__ volatile("" : : "x"(sum));
+  return 2.0 * 16 * 8 * kRounds;
+}
+
+/// The two above in the long registers, for processors without VNNI.
+QUIVER_BENCH_TARGET("avx512f,avx512bw") inline double avx512_dot4() {
+  const __m512i codes = _mm512_set1_epi8(3);
+  const __m512i ones = _mm512_set1_epi16(1);
+  __m512i activations = _mm512_set1_epi8(5);
+  __m512i sums[4] = {};
+  for (int round = 0; round < kRounds / 4; ++round) {
+#pragma GCC unroll 4
+    for (__m512i& sum : sums) {
+      __m512i products = _mm512_maddubs_epi16(codes, activations);
+#pragma GCC unroll 7
+      for (int i = 1; i < 8; ++i) {
+        __asm__ volatile("" : "+v"(activations));
+        products = _mm512_add_epi16(products, _mm512_maddubs_epi16(codes, activations));
+      }
+      sum = _mm512_add_epi32(sum, _mm512_madd_epi16(products, ones));
+    }
+  }
+  for (__m512i& sum : sums) __asm__ volatile("" : : "v"(sum));
+  return 2.0 * 64 * 8 * 4 * (kRounds / 4);
+}
+
+QUIVER_BENCH_TARGET("avx512f,avx512bw") inline double avx512_dot16() {
+  const __m512i codes = _mm512_set1_epi16(3);
+  __m512i activations = _mm512_set1_epi16(5);
+  __m512i sums[8] = {};
+  for (int round = 0; round < kRounds; ++round) {
+#pragma GCC unroll 8
+    for (__m512i& sum : sums) {
+      __asm__ volatile("" : "+v"(activations));
+      sum = _mm512_add_epi32(sum, _mm512_madd_epi16(codes, activations));
+    }
+  }
+  for (__m512i& sum : sums) __asm__ volatile("" : : "v"(sum));
+  return 2.0 * 32 * 8 * kRounds;
+}
+
 /// Both code widths: vpdpbusd multiplies, widens and adds at once.
 QUIVER_BENCH_TARGET("avx512f,avx512bw,avx512vnni") inline double avx512vnni_dot() {
   const __m512i codes = _mm512_set1_epi8(3);
@@ -172,8 +225,13 @@ inline std::vector<ArithmeticLimit> arithmetic_limits() {
     limits.push_back({"fma avx2", detail::avx2_flops});
     limits.push_back({"int8 dot avx2", detail::avx2_dot8});
     limits.push_back({"int4 dot avx2", detail::avx2_dot4});
+    limits.push_back({"int16 dot avx2", detail::avx2_dot16});
   }
   if (__builtin_cpu_supports("avx512f")) limits.push_back({"fma avx512", detail::avx512_flops});
+  if (__builtin_cpu_supports("avx512bw")) {
+    limits.push_back({"int4 dot avx512", detail::avx512_dot4});
+    limits.push_back({"int16 dot avx512", detail::avx512_dot16});
+  }
   if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vnni")) {
     limits.push_back({"int8 or int4 dot avx512vnni", detail::avx512vnni_dot});
   }

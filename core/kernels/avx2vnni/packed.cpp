@@ -10,7 +10,8 @@ namespace quiver {
 namespace {
 
 // Processors with this instruction have the prefetchers of those with AVX-512: see there.
-constexpr std::size_t kPrefetchBytes = 0;
+constexpr std::size_t kPrefetchBytes = 2048;
+constexpr int kPrefetchRows = 4;
 
 #include "core/kernels/x86_packed.inc"
 
@@ -28,8 +29,10 @@ struct Policy {
   using Int = __m256i;
   using Float = __m256;
   static constexpr int kLanes = 8;
-  static constexpr int kWideRows = 2;
-  static constexpr int kTileRows = 8;
+  template <ActivationFormat F>
+  static constexpr int kWideRows = F == ActivationFormat::int8 ? 3 : 1;
+  template <ActivationFormat F>
+  static constexpr int kTileRows = F == ActivationFormat::int8 ? 8 : 4;
 
   template <ActivationFormat>
   struct Codes {
@@ -96,9 +99,9 @@ struct Policy {
     return x86_largest_magnitude(x, count);
   }
   template <ActivationFormat F>
-  static int write_chunk(const float* x, float inverse, std::byte* out) {
-    return F == ActivationFormat::int8 ? write_int8_chunk(x, inverse, out)
-                                       : write_int16_planes(x, inverse, out);
+  static int write_span(const float* x, float inverse, std::byte* out, int stride) {
+    return F == ActivationFormat::int8 ? write_int8_span(x, inverse, out, stride)
+                                       : write_int16_planes(x, inverse, out, stride);
   }
 };
 

@@ -9,9 +9,10 @@
 namespace quiver {
 namespace {
 
-// Measured on Zen 4: 33 GB/s without prefetching, 30 with any distance; the processor's own
-// prefetcher suffices.
-constexpr std::size_t kPrefetchBytes = 0;
+// Measured on Zen 4. One row: 33 GB/s without prefetching, 30 with any distance. Eight rows of
+// int16: 75 % of the arithmetic limit without, 88 % with.
+constexpr std::size_t kPrefetchBytes = 2048;
+constexpr int kPrefetchRows = 4;
 
 #include "core/kernels/x86_packed.inc"
 
@@ -19,7 +20,9 @@ struct Policy {
   using Int = __m512i;
   using Float = __m512;
   static constexpr int kLanes = 16;
+  template <ActivationFormat F>
   static constexpr int kWideRows = 16;
+  template <ActivationFormat F>
   static constexpr int kTileRows = 8;
 
   template <ActivationFormat>
@@ -83,9 +86,9 @@ struct Policy {
     return x86_largest_magnitude(x, count);
   }
   template <ActivationFormat F>
-  static int write_chunk(const float* x, float inverse, std::byte* out) {
-    return F == ActivationFormat::int8 ? write_int8_chunk(x, inverse, out)
-                                       : write_int16_planes(x, inverse, out);
+  static int write_span(const float* x, float inverse, std::byte* out, int stride) {
+    return F == ActivationFormat::int8 ? write_int8_span(x, inverse, out, stride)
+                                       : write_int16_planes(x, inverse, out, stride);
   }
 };
 

@@ -14,10 +14,13 @@ namespace quiver {
 namespace {
 
 constexpr std::size_t kPrefetchBytes = 0;
+constexpr int kPrefetchRows = 1;
 
 struct Policy {
   static constexpr int kLanes = 16;
+  template <ActivationFormat F>
   static constexpr int kWideRows = 16;
+  template <ActivationFormat F>
   static constexpr int kTileRows = 4;
   struct Int {
     std::uint32_t lanes[kLanes];
@@ -115,17 +118,19 @@ struct Policy {
     return std::bit_cast<float>(largest);
   }
   template <ActivationFormat F>
-  static int write_chunk(const float* x, float inverse, std::byte* out) {
-    std::conditional_t<F == ActivationFormat::int8, std::int8_t, std::int16_t> codes[8];
+  static int write_span(const float* x, float inverse, std::byte* out, int stride) {
     int sum = 0;
-    for (int i = 0; i < 8; ++i) {
-      const float scaled = std::nearbyint(x[i] * inverse);
-      // Otherwise the block has something infinite or no number in it, and a scale to match.
-      const int code = std::fabs(scaled) <= kInt16Limit ? static_cast<int>(scaled) : 0;
-      codes[i / 2 + i % 2 * 4] = static_cast<decltype(codes[0] + 0)>(code);
-      sum += code;
+    for (int chunk = 0; chunk < kSpan / 8; ++chunk) {
+      std::conditional_t<F == ActivationFormat::int8, std::int8_t, std::int16_t> codes[8];
+      for (int i = 0; i < 8; ++i) {
+        const float scaled = std::nearbyint(x[8 * chunk + i] * inverse);
+        // Otherwise the block has something infinite or no number in it, and a scale to match.
+        const int code = std::fabs(scaled) <= kInt16Limit ? static_cast<int>(scaled) : 0;
+        codes[i / 2 + i % 2 * 4] = static_cast<decltype(codes[0] + 0)>(code);
+        sum += code;
+      }
+      std::memcpy(out + chunk * stride, codes, sizeof(codes));
     }
-    std::memcpy(out, codes, sizeof(codes));
     return sum;
   }
 };
