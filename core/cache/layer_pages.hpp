@@ -17,7 +17,8 @@ inline constexpr int kStoreGrid = 256;
 
 /// How many of a text's first tokens the row at `position` sees stored. It depends on nothing but
 /// the row's place, so that chunks, batches and schedules cannot change a bit. [any-thread]
-constexpr int stored_tokens(int position, int recent) {
+template <class Integer>
+constexpr Integer stored_tokens(Integer position, Integer recent) {
   return position < recent ? 0 : (position - recent) / kStoreGrid * kStoreGrid;
 }
 

@@ -113,12 +113,17 @@ std::size_t PrefixCache::evict_unused(std::size_t bytes) {
   std::size_t freed = 0;
   for (auto next = recency_.end(); next != recency_.begin() && freed < bytes;) {
     Node* const node = *--next;
-    const std::size_t pages = node->part.unshared_bytes();
-    if (pages == 0 || !node->children.empty()) continue;
-    freed += pages;
+    if (!node->children.empty() || !has_unshared(node)) continue;
+    freed += node->part.unshared_bytes();
     next = drop(node);
   }
   return freed;
+}
+
+/// Whether a block or one before it, which goes after it, holds pages that nobody else does.
+bool PrefixCache::has_unshared(const Node* node) {
+  while (node != nullptr && node->part.unshared_bytes() == 0) node = node->parent;
+  return node != nullptr;
 }
 
 void PrefixCache::touch(Node* node) {
