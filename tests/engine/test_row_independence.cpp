@@ -173,7 +173,7 @@ TEST(Engine, a_full_cache_ends_the_pass_with_an_error_and_leaves_the_sequence_us
   const auto model = load_model(shared("reference/llama/llama/checkpoint"));
   ThreadPool threads(1);
   const auto kv = float_kv();
-  const CacheLayout layout = cache_layout(model->weights(), *kv);
+  const CacheLayout layout = cache_layout(model->weights(), kv);
   std::size_t one_page_each = 0;
   for (const auto& layer : layout.kv_layers) one_page_each += layer.page_bytes;
   Engine engine(model, kv, threads, {ComputeMode::exact}, one_page_each);
