@@ -40,3 +40,10 @@ if(QUIVER_SANITIZE)
 endif()
 add_compile_definitions($<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
 include(GNUInstallDirs)
+
+# Of files with kernels. Sanitizers' checks in fully unrolled loops take g++ a quarter of an hour a
+# file at -O3.
+set(QUIVER_KERNEL_LEVEL -O3)
+if(QUIVER_SANITIZE)
+  set(QUIVER_KERNEL_LEVEL -O1)
+endif()

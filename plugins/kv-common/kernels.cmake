@@ -22,7 +22,7 @@ function(quiver_kv_kernels plugin source)
     add_library(${kernels} OBJECT ${source})
     target_compile_features(${kernels} PRIVATE cxx_std_20)
     # No product and sum are fused where the source does not say so.
-    target_compile_options(${kernels} PRIVATE -O3 -ffp-contract=off ${${isa}})
+    target_compile_options(${kernels} PRIVATE ${QUIVER_KERNEL_LEVEL} -ffp-contract=off ${${isa}})
     target_compile_definitions(${kernels} PRIVATE QUIVER_KV_TABLE=${isa}_kernels)
     target_include_directories(${kernels} PRIVATE ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/..)
     target_link_libraries(${kernels} PRIVATE quiver::sdk)

@@ -135,7 +135,8 @@ TEST(Generate, layers_take_their_bits_from_a_file_whose_errors_are_named) {
     options.insert(options.begin(), {"--prompt", "Hello"});
     return generate_json(options).at("ids");
   };
-  folder.write("kv_config.json", R"([{"layer_idx": 0, "bits": 4}, {"layer_idx": 1, "bits": 4}])");
+  folder.write("kv_config.json", R"([{"layer_idx": 0, "bits": 4}, {"layer_idx": 1, "bits": 4},
+                                      {"layer_idx": 2, "bits": 4}])");
   EXPECT_EQ(ids({"--kv-config", file}), ids({"--kv", "affine:bits=4"}));
   EXPECT_EQ(ids({"--kv", "affine:bits=4", "--kv-recent", "64"}), ids({"--kv", "f16"}))
       << "the text is shorter than what is kept in full";
