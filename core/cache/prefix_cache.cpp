@@ -6,15 +6,6 @@
 #include <quiver/error.hpp>
 
 namespace quiver {
-namespace {
-
-bool is_shared(const SequencePart& part) {
-  return std::ranges::any_of(part.pages, [](const std::vector<PagePtr>& pages) {
-    return std::ranges::any_of(pages, [](const PagePtr& page) { return page.use_count() > 1; });
-  });
-}
-
-}  // namespace
 
 bool PrefixCache::TokensLess::operator()(std::span<const std::int32_t> a,
                                          std::span<const std::int32_t> b) const {
@@ -74,13 +65,17 @@ void PrefixCache::keep(const Sequence& sequence, std::string_view key,
   const std::vector<Node*> path = find(key, tokens.first(length));
   const std::size_t before = length / grid_ - 1;
   if (path.size() > before) touch(path.back());
+  // Blocks are kept when their tokens are new; what has been stored since is shared, too.
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    sequence.complete(path[i]->part, static_cast<int>(i * grid_));
+  }
   if (path.size() != before) return;
   Node* parent = path.empty() ? nullptr : path.back();
 
   auto node = std::make_unique<Node>();
   node->parent = parent;
   node->part = sequence.part(static_cast<int>(length - grid_));
-  node->size_bytes = node->part.page_bytes() + node->part.state.size_bytes() +
+  node->size_bytes = sequence.part_bytes(static_cast<int>(grid_)) + node->part.state.size_bytes() +
                      grid_ * sizeof(std::int32_t) + sizeof(Node);
   if (parent != nullptr) touch(parent);
   if (!make_room(node->size_bytes, parent)) return;
@@ -118,12 +113,17 @@ std::size_t PrefixCache::evict_unused(std::size_t bytes) {
   std::size_t freed = 0;
   for (auto next = recency_.end(); next != recency_.begin() && freed < bytes;) {
     Node* const node = *--next;
-    const std::size_t pages = node->part.page_bytes();
-    if (pages == 0 || !node->children.empty() || is_shared(node->part)) continue;
-    freed += pages;
+    if (!node->children.empty() || !has_unshared(node)) continue;
+    freed += node->part.unshared_bytes();
     next = drop(node);
   }
   return freed;
+}
+
+/// Whether a block or one before it, which goes after it, holds pages that nobody else does.
+bool PrefixCache::has_unshared(const Node* node) {
+  while (node != nullptr && node->part.unshared_bytes() == 0) node = node->parent;
+  return node != nullptr;
 }
 
 void PrefixCache::touch(Node* node) {

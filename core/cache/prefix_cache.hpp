@@ -44,11 +44,12 @@ class PrefixCache {
   /// it is gone, or where there is no room for it beside the blocks before it.
   void keep(const Sequence& sequence, std::string_view key, std::span<const std::int32_t> tokens);
 
-  /// Drops the least recently used blocks that no sequence shares until `bytes` of pages have gone
-  /// back to the pool or nothing is left to drop. Returns the bytes that went back.
+  /// Drops the least recently used blocks that no sequence shares, or that stand behind pages which
+  /// none does, until `bytes` of pages have gone back to the pool or nothing is left to drop.
+  /// Returns the bytes that went back.
   std::size_t evict_unused(std::size_t bytes);
 
-  /// Bytes of pages, state and tokens that are kept.
+  /// Bytes of pages, state and tokens that are kept, with room for pages that will be stored.
   std::size_t size_bytes() const noexcept { return size_bytes_; }
 
  private:
@@ -72,6 +73,7 @@ class PrefixCache {
 
   std::vector<Node*> find(std::string_view key, std::span<const std::int32_t> tokens);
   bool make_room(std::size_t bytes, const Node* parent);
+  static bool has_unshared(const Node* node);
   void touch(Node* node);
   Recency::iterator drop(Node* node);
 

@@ -2,7 +2,6 @@
 #include "core/cache/sequence.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <quiver/error.hpp>
 #include <string>
 
@@ -11,18 +10,6 @@ namespace {
 
 std::size_t at(std::int32_t id) {
   return static_cast<std::size_t>(id);
-}
-
-std::size_t pages_for(int tokens) {
-  return static_cast<std::size_t>((tokens + KvStrategy::kTokens - 1) / KvStrategy::kTokens);
-}
-
-std::size_t bytes_of(const std::vector<std::vector<PagePtr>>& tables) {
-  std::size_t bytes = 0;
-  for (const auto& table : tables) {
-    for (const PagePtr& page : table) bytes += page->size();
-  }
-  return bytes;
 }
 
 std::size_t bytes_of(const std::vector<std::vector<float>>& windows) {
@@ -35,8 +22,8 @@ std::size_t bytes_of(const std::vector<std::vector<float>>& windows) {
 
 std::size_t page_bytes(const CacheLayout& layout, int tokens) {
   std::size_t bytes = 0;
-  for (const CacheLayout::KvLayer& layer : layout.kv_layers) {
-    bytes += pages_for(tokens) * layer.page_bytes;
+  for (std::size_t layer = 0; layer < layout.kv_layers.size(); ++layer) {
+    bytes += page_bytes(layout.sizes(layer), tokens);
   }
   return bytes;
 }
@@ -45,8 +32,12 @@ std::size_t SequenceState::size_bytes() const noexcept {
   return bytes_of(windows);
 }
 
-std::size_t SequencePart::page_bytes() const noexcept {
-  return bytes_of(pages);
+std::size_t SequencePart::unshared_bytes() const noexcept {
+  std::size_t bytes = 0;
+  for (const auto& layer : pages) {
+    for (const PageForms& page : layer) bytes += page.unshared_bytes();
+  }
+  return bytes;
 }
 
 Sequence::Sequence(PagePool& pool, const CacheLayout& layout)
@@ -59,23 +50,23 @@ Sequence::Sequence(PagePool& pool, const CacheLayout& layout)
   }
 }
 
-void Sequence::make_room(int tokens) {
-  const std::size_t pages = pages_for(tokens);
-  try {
-    for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
-      while (tables_[layer].size() < pages) {
-        tables_[layer].push_back(pool_->allocate(layout_->kv_layers[layer].page_bytes));
-      }
-    }
-  } catch (...) {
-    for (auto& table : tables_) table.resize(std::min(table.size(), pages_for(length_)));
-    throw;
+/// Lets go of pages that the settled tokens do not need.
+void Sequence::cut_pages() {
+  for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
+    tables_[layer].cut(layout_->sizes(layer), length_);
   }
 }
 
 void Sequence::begin(int rows) {
   if (pending_ != 0) throw Error(ErrorCode::internal, "a forward pass was not settled");
-  make_room(length_ + rows);
+  try {
+    for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
+      tables_[layer].make_room(*pool_, layout_->sizes(layer), length_ + rows);
+    }
+  } catch (...) {
+    cut_pages();
+    throw;
+  }
   pending_ = rows;
 }
 
@@ -97,25 +88,37 @@ void Sequence::accept(int rows) {
   }
   length_ += rows;
   pending_ = 0;
-  for (auto& table : tables_) table.resize(std::min(table.size(), pages_for(length_)));
+  cut_pages();
+}
+
+bool Sequence::can_truncate(int length) const noexcept {
+  if (length == length_ || length == 0) return true;
+  for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
+    if (!tables_[layer].can_cut(layout_->sizes(layer), length)) return false;
+  }
+  return windows_.empty();
 }
 
 void Sequence::truncate(int length) {
   if (pending_ != 0 || length < 0 || length > length_) {
     throw Error(ErrorCode::internal, "a sequence cannot be cut there");
   }
-  if (length != length_ && length != 0 && !windows_.empty()) {
-    throw Error(ErrorCode::internal, "a sequence with windows cannot be cut at an arbitrary token");
+  if (!can_truncate(length)) {
+    throw Error(ErrorCode::internal, "a sequence cannot go back to state that it no longer has");
   }
   length_ = length;
-  for (auto& table : tables_) table.resize(pages_for(length));
+  cut_pages();
   if (length == 0) {
     for (auto& window : windows_) std::ranges::fill(window, 0.0F);
   }
 }
 
 std::size_t Sequence::growth_bytes(int rows) const {
-  return quiver::page_bytes(*layout_, length_ + rows) - quiver::page_bytes(*layout_, length_);
+  std::size_t bytes = 0;
+  for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
+    bytes += tables_[layer].growth_bytes(layout_->sizes(layer), length_ + rows);
+  }
+  return bytes;
 }
 
 void Sequence::check_at_page(const char* action) const {
@@ -135,7 +138,7 @@ SequencePart Sequence::part(int start) const {
   }
   SequencePart part{length_ - start, {}, state()};
   for (const auto& table : tables_) {
-    part.pages.emplace_back(table.begin() + start / KvStrategy::kTokens, table.end());
+    part.pages.push_back(table.part(start / KvStrategy::kTokens));
   }
   return part;
 }
@@ -146,30 +149,42 @@ void Sequence::extend(std::span<const SequencePart* const> parts) {
   const SequenceState& last = parts.back()->state;
   std::vector<std::vector<float>> windows = last.windows;  // what may throw comes first
   for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
-    std::size_t pages = tables_[layer].size();
+    std::size_t pages = 0;
     for (const SequencePart* part : parts) pages += part->pages[layer].size();
     tables_[layer].reserve(pages);
   }
   for (const SequencePart* part : parts) {
     for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
-      const auto& pages = part->pages[layer];
-      tables_[layer].insert(tables_[layer].end(), pages.begin(), pages.end());
+      tables_[layer].extend(layout_->sizes(layer), part->pages[layer]);
     }
     length_ += part->tokens;
   }
+  cut_pages();
   windows_ = std::move(windows);
   position_offset_ = last.position_offset;
+}
+
+void Sequence::complete(SequencePart& part, int start) const {
+  for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
+    tables_[layer].complete(part.pages[layer], start / KvStrategy::kTokens);
+  }
+}
+
+std::size_t Sequence::part_bytes(int tokens) const {
+  const auto pages = static_cast<std::size_t>(tokens / KvStrategy::kTokens);
+  std::size_t bytes = 0;
+  for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
+    const PageSizes sizes = layout_->sizes(layer);
+    bytes += pages * (sizes.stored + sizes.fresh);
+  }
+  return bytes;
 }
 
 SavedSequence Sequence::save() const {
   if (pending_ != 0) throw Error(ErrorCode::internal, "a forward pass was not settled");
   SavedSequence saved{length_, {}, state()};
   for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
-    auto& bytes = saved.pages.emplace_back();
-    bytes.reserve(tables_[layer].size() * layout_->kv_layers[layer].page_bytes);
-    for (const PagePtr& page : tables_[layer]) {
-      bytes.insert(bytes.end(), page->bytes(), page->bytes() + page->size());
-    }
+    saved.layers.push_back(tables_[layer].save(layout_->sizes(layer)));
   }
   return saved;
 }
@@ -180,31 +195,24 @@ void Sequence::restore(const SavedSequence& saved) {
     throw Error(ErrorCode::internal, "a sequence holds more than what is restored");
   }
   std::vector<std::vector<float>> windows = saved.state.windows;  // what may throw comes first
-  make_room(saved.length);
-  const auto first = pages_for(length_);
+  std::vector<LayerPages> tables;
   for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
-    const std::size_t size = layout_->kv_layers[layer].page_bytes;
-    for (std::size_t page = first; page < tables_[layer].size(); ++page) {
-      std::memcpy(tables_[layer][page]->bytes(), saved.pages[layer].data() + page * size, size);
-    }
+    tables.push_back(
+        tables_[layer].restored(*pool_, layout_->sizes(layer), saved.layers[layer], saved.length));
   }
+  tables_ = std::move(tables);
   windows_ = std::move(windows);
   position_offset_ = saved.state.position_offset;
   length_ = saved.length;
 }
 
-std::byte* Sequence::writable_page(KvCache layer, int index) {
-  PagePtr& page = tables_[at(layer.id)][at(index)];
-  if (page.use_count() > 1) {
-    PagePtr copy = pool_->allocate(page->size());
-    std::memcpy(copy->bytes(), page->bytes(), page->size());
-    page = std::move(copy);
+std::size_t Sequence::restore_bytes(const SavedSequence& saved, int rows) const {
+  std::size_t bytes = 0;
+  for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
+    bytes += tables_[layer].restore_bytes(layout_->sizes(layer), saved.layers[layer], saved.length,
+                                          saved.length + rows);
   }
-  return page->bytes();
-}
-
-const std::byte* Sequence::page(KvCache layer, int index) const {
-  return tables_[at(layer.id)][at(index)]->bytes();
+  return bytes;
 }
 
 std::span<const float> Sequence::window(CausalConv conv) const {
@@ -216,7 +224,9 @@ void Sequence::record(CausalConv conv, std::span<const float> inputs) {
 }
 
 std::size_t Sequence::size_bytes() const {
-  return bytes_of(tables_) + bytes_of(windows_);
+  std::size_t bytes = bytes_of(windows_);
+  for (const LayerPages& table : tables_) bytes += table.size_bytes();
+  return bytes;
 }
 
 }  // namespace quiver

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "core/cache/layer_pages.hpp"
 #include "core/cache/page_pool.hpp"
 
 namespace quiver {
@@ -17,7 +18,8 @@ struct CacheLayout {
   struct KvLayer {
     KvShape shape;
     std::size_t page_bytes = 0;
-    int window = 0;  ///< 0 = all tokens.
+    int window = 0;               ///< 0 = all tokens.
+    std::size_t fresh_bytes = 0;  ///< Of a page of newest tokens; 0 = stored like all others.
   };
   struct Window {
     int rows = 0;  ///< Past inputs a convolution needs: kernel - 1.
@@ -25,9 +27,15 @@ struct CacheLayout {
   };
   std::vector<KvLayer> kv_layers;  ///< By KvCache::id.
   std::vector<Window> windows;     ///< By CausalConv::id.
+  int recent = 0;                  ///< See KvPlan.
+
+  PageSizes sizes(std::size_t layer) const {
+    return {kv_layers[layer].page_bytes, kv_layers[layer].fresh_bytes, recent};
+  }
 };
 
-/// Bytes of the pages that `tokens` tokens need, all layers together. [any-thread]
+/// Bytes of the pages that `tokens` tokens need, all layers together, while no pass is under way.
+/// [any-thread]
 std::size_t page_bytes(const CacheLayout& layout, int tokens);
 
 /// What a sequence holds beside its pages: with the pages of the same tokens, enough to go on.
@@ -40,17 +48,18 @@ struct SequenceState {
 
 /// Whole pages at the end of a sequence, shared with it, and the state behind their last token.
 struct SequencePart {
-  int tokens = 0;                           ///< A multiple of the page size.
-  std::vector<std::vector<PagePtr>> pages;  ///< [layer][page]
+  int tokens = 0;                             ///< A multiple of the page size.
+  std::vector<std::vector<PageForms>> pages;  ///< [layer][page]
   SequenceState state;
 
-  std::size_t page_bytes() const noexcept;
+  /// Bytes of the pages that nobody else holds.
+  std::size_t unshared_bytes() const noexcept;
 };
 
 /// A sequence in ordinary memory, its pages given back.
 struct SavedSequence {
   int length = 0;
-  std::vector<std::vector<std::byte>> pages;  ///< By layer, page after page.
+  std::vector<SavedPages> layers;  ///< By KvCache::id.
   SequenceState state;
 };
 
@@ -64,6 +73,8 @@ class Sequence {
  public:
   /// Empty. Pool and layout outlive the sequence.
   Sequence(PagePool& pool, const CacheLayout& layout);
+
+  const CacheLayout& layout() const noexcept { return *layout_; }
 
   /// Settled tokens.
   int length() const noexcept { return length_; }
@@ -82,8 +93,11 @@ class Sequence {
   /// Ends the pass: the first `rows` of the pending ones are settled, the others forgotten.
   void accept(int rows);
 
-  /// Forgets all tokens from `length` on. Only possible where no window state exists beyond it,
-  /// i.e. for layouts without windows or length 0; otherwise Error(internal).
+  /// Whether the tokens from `length` on can be forgotten: all of them always, otherwise where no
+  /// window would have to go back, and no stored page to what it was made from.
+  bool can_truncate(int length) const noexcept;
+
+  /// Forgets all tokens from `length` on; Error(internal) where that is not possible.
   void truncate(int length);
 
   /// Bytes that begin(rows) would take from the pool.
@@ -97,6 +111,13 @@ class Sequence {
   /// their pages and takes the state of the last. The length must be a multiple of the page size.
   void extend(std::span<const SequencePart* const> parts);
 
+  /// Puts pages into `part`, of the tokens from `start` on, that it was made without and that are
+  /// stored by now.
+  void complete(SequencePart& part, int start) const;
+
+  /// Bytes of the pages of a part of `tokens` tokens with all that complete() can add.
+  std::size_t part_bytes(int tokens) const;
+
   /// A copy of everything in ordinary memory. No pass may be pending.
   SavedSequence save() const;
 
@@ -105,11 +126,16 @@ class Sequence {
   /// as it was.
   void restore(const SavedSequence& saved);
 
-  /// Page `index` of a layer for writing; copies it first if it is shared.
-  std::byte* writable_page(KvCache layer, int index);
+  /// Bytes that restore() takes from the pool, and begin(rows) after it.
+  std::size_t restore_bytes(const SavedSequence& saved, int rows) const;
 
-  /// Page `index` of a layer for reading.
-  const std::byte* page(KvCache layer, int index) const;
+  /// The pages of a layer. Tokens are written to LayerPages::writable.
+  const LayerPages& pages(KvCache layer) const { return tables_[index_of(layer)]; }
+  std::byte* writable_page(KvCache layer, int index) {
+    return tables_[index_of(layer)].writable(*pool_, index);
+  }
+  /// Says that the first `pages` pages of a layer are stored.
+  void set_stored(KvCache layer, int pages) { tables_[index_of(layer)].set_stored(pages); }
 
   /// Past inputs of a convolution before this pass, oldest first: [rows, channels], zeros before
   /// the start of the sequence.
@@ -123,7 +149,8 @@ class Sequence {
   std::size_t size_bytes() const;
 
  private:
-  void make_room(int tokens);
+  static std::size_t index_of(KvCache layer) { return static_cast<std::size_t>(layer.id); }
+  void cut_pages();
   void check_at_page(const char* action) const;
   SequenceState state() const;
 
@@ -132,7 +159,7 @@ class Sequence {
   int length_ = 0;
   int pending_ = 0;
   int position_offset_ = 0;
-  std::vector<std::vector<PagePtr>> tables_;    // [layer][page]
+  std::vector<LayerPages> tables_;              // [layer]
   std::vector<std::vector<float>> windows_;     // [conv][rows * channels]
   std::vector<std::vector<float>> recordings_;  // [conv][pending * channels]
 };

@@ -259,8 +259,7 @@ bool ContinuousBatch::resume(Job& job) {
     prefixes_.extend(sequence, job.request.prefix_key,
                      prompt.first(std::min(prompt.size(), length)));
     // A page a layer for each text that runs, so that none of them has to suspend it at once.
-    const std::size_t needed = page_bytes(engine_.layout(), job.saved->length + rows) -
-                               page_bytes(engine_.layout(), sequence.length()) +
+    const std::size_t needed = sequence.restore_bytes(*job.saved, rows) +
                                running * page_bytes(engine_.layout(), 1);
     if (!free_pages(needed)) return false;
     sequence.restore(*job.saved);

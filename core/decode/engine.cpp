@@ -17,11 +17,14 @@ void check_token_ids(std::span<const std::int32_t> tokens, int vocabulary) {
               "input tokens", "use the tokenizer that belongs to the model");
 }
 
-CacheLayout cache_layout(const WeightStore& weights, const KvStrategy& kv) {
+CacheLayout cache_layout(const WeightStore& weights, const KvPlan& kv) {
   CacheLayout layout;
+  layout.recent = kv.recent;
   for (const KvCachePart& part : weights.kv_caches()) {
     const KvShape shape{part.kv_heads, part.head_dim};
-    layout.kv_layers.push_back({shape, kv.page_bytes(shape), part.window});
+    const std::size_t stored = kv.strategy(layout.kv_layers.size()).page_bytes(shape);
+    const std::size_t fresh = kv.recent > 0 ? kv.fresh->page_bytes(shape) : 0;
+    layout.kv_layers.push_back({shape, stored, part.window, fresh > stored ? fresh : 0});
   }
   for (const CausalConvPart& part : weights.causal_convs()) {
     layout.windows.push_back({part.kernel - 1, part.channels});
@@ -29,14 +32,14 @@ CacheLayout cache_layout(const WeightStore& weights, const KvStrategy& kv) {
   return layout;
 }
 
-Engine::Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const KvStrategy> kv,
-               ThreadPool& threads, const ComputeOptions& compute, std::size_t cache_limit_bytes)
+Engine::Engine(std::shared_ptr<const LoadedModel> model, KvPlan kv, ThreadPool& threads,
+               const ComputeOptions& compute, std::size_t cache_limit_bytes)
     : model_(std::move(model)),
       kv_(std::move(kv)),
       threads_(threads),
       compute_(compute),
       info_(model_->text().info()),
-      layout_(cache_layout(model_->weights(), *kv_)),
+      layout_(cache_layout(model_->weights(), kv_)),
       pool_(cache_limit_bytes) {
   if (compute_.mode == ComputeMode::fast) packed_ = std::make_unique<PackedModel>(*model_);
 }
@@ -67,7 +70,7 @@ Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observ
       feeds[begun].sequence->begin(static_cast<int>(feeds[begun].tokens.size()));
     }
     const TextModel& text = model_->text();
-    ForwardOps ops(model_->weights(), *kv_, batch, memory_, {threads_, compute_, packed_.get()});
+    ForwardOps ops(model_->weights(), kv_, batch, memory_, {threads_, compute_, packed_.get()});
     const auto observe = [&](std::string_view name, Tensor tensor) {
       if (observer) observer(name, batch.rows(), tensor.width, ops.values(tensor));
     };

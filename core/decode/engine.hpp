@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <quiver/kv_strategy.hpp>
 #include <span>
 #include <string_view>
 #include <vector>
 
+#include "core/cache/kv_plan.hpp"
 #include "core/cache/sequence.hpp"
 #include "core/model/loaded_model.hpp"
 #include "core/ops/forward_ops.hpp"
@@ -43,7 +43,7 @@ struct Logits {
 using TensorObserver =
     std::function<void(std::string_view name, int rows, int width, std::span<const float> values)>;
 
-/// A text model with a KV strategy and threads. [one-call-at-a-time]; sequences belong to one
+/// A text model with KV strategies and threads. [one-call-at-a-time]; sequences belong to one
 /// engine.
 class Engine {
  public:
@@ -53,8 +53,8 @@ class Engine {
 
   /// `threads` outlives the engine. `cache_limit_bytes` bounds the pages of all sequences; 0 =
   /// none.
-  Engine(std::shared_ptr<const LoadedModel> model, std::shared_ptr<const KvStrategy> kv,
-         ThreadPool& threads, const ComputeOptions& compute, std::size_t cache_limit_bytes = 0);
+  Engine(std::shared_ptr<const LoadedModel> model, KvPlan kv, ThreadPool& threads,
+         const ComputeOptions& compute, std::size_t cache_limit_bytes = 0);
 
   Sequence new_sequence() { return Sequence(pool_, layout_); }
 
@@ -79,7 +79,7 @@ class Engine {
   Batch make_batch(std::span<const Feed> feeds) const;
 
   std::shared_ptr<const LoadedModel> model_;
-  std::shared_ptr<const KvStrategy> kv_;
+  KvPlan kv_;
   ThreadPool& threads_;
   ComputeOptions compute_;
   std::unique_ptr<PackedModel> packed_;  // fast mode only
@@ -92,7 +92,8 @@ class Engine {
 /// Throws Error(bad_input) for a token id outside [0, vocabulary). [any-thread]
 void check_token_ids(std::span<const std::int32_t> tokens, int vocabulary);
 
-/// What a sequence of the model keeps under a KV strategy. [any-thread]
-CacheLayout cache_layout(const WeightStore& weights, const KvStrategy& kv);
+/// What a sequence of the model keeps. Layers whose newest tokens would take no more room stored
+/// than fresh are stored at once. [any-thread]
+CacheLayout cache_layout(const WeightStore& weights, const KvPlan& kv);
 
 }  // namespace quiver

@@ -12,15 +12,20 @@ function(quiver_add_kernels target)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
     set(wide neon/float neon/packed neondot/packed)
   endif()
-  set(avx2_flags -O3 -mavx2 -mfma -mf16c)
+  # Sanitizers' checks in fully unrolled loops take g++ a quarter of an hour a file at -O3.
+  set(level -O3)
+  if(QUIVER_SANITIZE)
+    set(level -O1)
+  endif()
+  set(avx2_flags ${level} -mavx2 -mfma -mf16c)
   set(avx2vnni_flags ${avx2_flags} -mavxvnni)
   # GCC's own avx512 header reads what it calls undefined (GCC bug 105593).
   set(avx512_flags ${avx2_flags} -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
     -Wno-uninitialized -Wno-maybe-uninitialized)
   set(avx512vnni_flags ${avx512_flags} -mavx512vnni)
-  set(neon_flags -O3)
-  set(neondot_flags -O3 -march=armv8.2-a+dotprod)
-  set(generic_flags -O3)  # The measure of the others need not be slow.
+  set(neon_flags ${level})
+  set(neondot_flags ${level} -march=armv8.2-a+dotprod)
+  set(generic_flags ${level})  # The measure of the others need not be slow.
   # g++'s load motion gives each sum of a tile two homes in memory: a tenth slower.
   set(keep_sums $<$<CXX_COMPILER_ID:GNU>:-fno-gcse>)
   foreach(file ${wide} generic/elements generic/float generic/packed)

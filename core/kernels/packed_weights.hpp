@@ -59,7 +59,8 @@ inline constexpr int kInt16Limit = 127 * 256 + 127;
 struct PackedKernels {
   /// Writes rows of activations x[r * x_stride + i] by blocks (32 inputs for int8, a group for
   /// int16): code = x * (limit / m) rounded to nearest even, m the largest magnitude of the block;
-  /// its scale m / limit; zeros for a block of zeros. `out` has rows * activation_row_bytes()
+  /// its scale m / limit; zeros for a block of zeros. What is infinite or no number in a row makes
+  /// its products so. `out` has rows * activation_row_bytes()
   /// bytes, aligned to 64, in an order of the table's own. [any-thread]
   void (*quantize)(const float* x, std::size_t x_stride, int rows, int inputs, int group_size,
                    ActivationFormat format, std::byte* out);

@@ -55,13 +55,11 @@ void step(const AttentionTile& tile, const Slots& own, const Slots& all, float* 
 
 }  // namespace
 
-int AttentionTile::first_split() const noexcept {
-  const int begin = window > 0 ? std::max(0, position + 1 - window) : 0;
-  return begin / (kSplitPages * kPage);
-}
-
-int AttentionTile::last_split() const noexcept {
-  return (position + rows - 1) / (kSplitPages * kPage) + 1;
+bool AttentionTile::choose_splits(int begin, int end) noexcept {
+  const int oldest = window > 0 ? std::max(0, position + 1 - window) : 0;
+  first_split = std::max(begin, oldest / (kSplitPages * kPage));
+  last_split = std::min(end, (position + rows - 1) / (kSplitPages * kPage) + 1);
+  return first_split < last_split;
 }
 
 SoftmaxState SoftmaxState::in(float* memory, int queries) noexcept {
@@ -77,6 +75,7 @@ void SoftmaxState::clear(int queries, int head_dim) const noexcept {
 void attend_split(const AttentionTile& tile, int split, const float* queries, float* scores,
                   const SoftmaxState& state) {
   const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
+  const LayerPages& pages = tile.sequence->pages(tile.cache);
   const int last_page =
       std::min((split + 1) * kSplitPages, (tile.position + tile.rows - 1) / kPage + 1);
   for (int page = split * kSplitPages; page < last_page; ++page) {
@@ -89,7 +88,7 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
     const Slots all{visible(tile, first_row, page).first, visible(tile, last_row - 1, page).last};
     const auto first_query = static_cast<std::size_t>(first_row * tile.group);
     const int count = (last_row - first_row) * tile.group;
-    const std::byte* bytes = tile.sequence->page(tile.cache, page);
+    const std::byte* bytes = tile.is_fresh ? pages.fresh_page(page) : pages.stored_page(page);
     tile.kv->scores(tile.shape, bytes, tile.kv_head, all.first, all.last,
                     queries + first_query * dim, count, scores);
     for (int i = 0; i < count; ++i) {

@@ -13,9 +13,12 @@ namespace quiver {
 /// start of the sequence, so that a row's bits do not depend on who computes which piece.
 inline constexpr int kSplitPages = 4;
 
-/// Consecutive rows of a sequence that attend together.
+// What is fresh and what is stored changes between pieces.
+static_assert(kStoreGrid % (kSplitPages * KvStrategy::kTokens) == 0);
+
+/// Consecutive rows of a sequence that attend together to pages of one form.
 struct AttentionTile {
-  const KvStrategy* kv = nullptr;
+  const KvStrategy* kv = nullptr;  ///< Wrote the pages.
   KvShape shape{};
   const Sequence* sequence = nullptr;
   KvCache cache;
@@ -25,11 +28,14 @@ struct AttentionTile {
   int rows = 0;
   int window = 0;  ///< Newest tokens that a row sees, itself included; 0 = all.
   float soft_cap = 0;
+  bool is_fresh = false;  ///< Of the forms of pages.
+  int first_split = 0;    ///< Splits [first_split, last_split) are attended to.
+  int last_split = 0;
 
   int queries() const noexcept { return rows * group; }
-  /// Splits [first_split(), last_split()) hold every key that some row sees.
-  int first_split() const noexcept;
-  int last_split() const noexcept;
+  /// Chooses the splits from `begin` to `end` that hold keys which some row sees. Returns whether
+  /// there are any.
+  bool choose_splits(int begin, int end) noexcept;
 };
 
 /// Where an online softmax stands, per query: largest score, sum of weights, weighted values.

@@ -1,7 +1,10 @@
 // Attention of ForwardOps: rotary positions, writing keys and values, softmax over pages.
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <limits>
 
+#include "core/cache/repack.hpp"
 #include "core/ops/attention_tile.hpp"
 #include "core/ops/forward_ops_inline.hpp"
 
@@ -26,6 +29,15 @@ void turn_pairs(const float* a, const float* b, const float* cosines, int pairs,
 
 KvShape shape_of(const KvCachePart& part) {
   return {part.kv_heads, part.head_dim};
+}
+
+std::size_t at(KvCache cache) {
+  return static_cast<std::size_t>(cache.id);
+}
+
+/// Whether the newest tokens of a layer have a form of their own.
+bool has_fresh(const Segment& segment, KvCache cache) {
+  return segment.sequence->layout().kv_layers[at(cache)].fresh_bytes != 0;
 }
 
 }  // namespace
@@ -95,13 +107,42 @@ void ForwardOps::append(KvCache cache, Tensor k, Tensor v) {
   }
   const auto width = static_cast<std::size_t>(keys.width);
   for (const Segment& segment : batch_.segments) {
+    const KvStrategy& writer = has_fresh(segment, cache) ? *kv_.fresh : kv_.strategy(at(cache));
     for (int r = 0; r < segment.rows; ++r) {
       const int token = segment.start + r;
       std::byte* page = segment.sequence->writable_page(cache, token / kPage);
-      kv_.write(shape_of(part), page, token % kPage, {row(keys, segment.first_row + r), width},
-                {row(values, segment.first_row + r), width});
+      writer.write(shape_of(part), page, token % kPage, {row(keys, segment.first_row + r), width},
+                   {row(values, segment.first_row + r), width});
     }
   }
+  store_pages(cache);
+}
+
+/// Stores the pages that rows of this pass are the first to see stored.
+void ForwardOps::store_pages(KvCache cache) {
+  struct Task {
+    Sequence* sequence;
+    int page;
+  };
+  std::vector<Task> tasks;
+  for (const Segment& segment : batch_.segments) {
+    if (!has_fresh(segment, cache)) continue;
+    const int newest = segment.start + segment.rows - 1;
+    const int end = stored_tokens(newest, kv_.recent) / kPage;
+    for (int page = segment.sequence->pages(cache).stored(); page < end; ++page) {
+      tasks.push_back({segment.sequence, page});
+    }
+  }
+  if (tasks.empty()) return;
+  const KvShape shape = shape_of(weights_[cache]);
+  threads_.run(static_cast<int>(tasks.size()), [&](int index, int worker) {
+    const Task& task = tasks[static_cast<std::size_t>(index)];
+    const LayerPages& pages = task.sequence->pages(cache);
+    repack(shape, {*kv_.fresh, pages.fresh_page(task.page)},
+           {kv_.strategy(at(cache)), pages.page_to_store(task.page)},
+           memory_.scratch[static_cast<std::size_t>(worker)]);
+  });
+  for (const Task& task : tasks) task.sequence->set_stored(cache, task.page + 1);
 }
 
 namespace {
@@ -127,18 +168,25 @@ void ForwardOps::gather_queries(const AttentionTile& tile, int first_row, const 
   tile.kv->transform_queries(tile.shape, queries, tile.queries());
 }
 
-void ForwardOps::scatter_outputs(const AttentionTile& tile, int first_row,
-                                 const SoftmaxState& state, const Data& out) const {
+/// `states` are those of the placed tiles; the first takes up the others.
+void ForwardOps::scatter_outputs(const PlacedTile& placed, std::span<const SoftmaxState> states,
+                                 const Data& out) const {
+  const AttentionTile& tile = placed.tiles[0];
+  const int queries = tile.queries();
+  const SoftmaxState& state = states[0];
+  for (std::size_t i = 0; i < states.size(); ++i) {
+    placed.tiles[i].kv->transform_outputs(tile.shape, states[i].sums, queries);
+    if (i != 0) join_softmax(state, states[i], queries, tile.shape.head_dim);
+  }
   const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
-  for (int query = 0; query < tile.queries(); ++query) {
+  for (int query = 0; query < queries; ++query) {
     float* sums = state.sums + static_cast<std::size_t>(query) * dim;
     for (std::size_t i = 0; i < dim; ++i) sums[i] /= state.totals[query];
   }
-  tile.kv->transform_outputs(tile.shape, state.sums, tile.queries());
   const std::size_t size = static_cast<std::size_t>(tile.group) * dim;
   for (int r = 0; r < tile.rows; ++r) {
     std::copy_n(state.sums + static_cast<std::size_t>(r) * size, size,
-                row(out, first_row + r) + static_cast<std::size_t>(tile.kv_head) * size);
+                row(out, placed.first_row + r) + static_cast<std::size_t>(tile.kv_head) * size);
   }
 }
 
@@ -146,27 +194,33 @@ void ForwardOps::scatter_outputs(const AttentionTile& tile, int first_row,
 void ForwardOps::attend_by_tile(std::span<const PlacedTile> tiles, const Data& q, const Data& out,
                                 const AttentionSpec& spec, bool is_shared) {
   const auto run = [&](int index, int worker) {
-    const auto& [tile, first_row] = tiles[static_cast<std::size_t>(index)];
-    const int queries = tile.queries();
-    const int dim = tile.shape.head_dim;
+    const PlacedTile& placed = tiles[static_cast<std::size_t>(index)];
+    const int queries = placed.tiles[0].queries();
+    const int dim = placed.tiles[0].shape.head_dim;
     const std::size_t state_size = SoftmaxState::floats(queries, dim);
     const std::size_t query_size =
         static_cast<std::size_t>(queries) * static_cast<std::size_t>(dim);
     std::vector<float>& scratch = memory_.scratch[static_cast<std::size_t>(worker)];
-    scratch.resize(2 * state_size + query_size + static_cast<std::size_t>(queries * kPage));
+    scratch.resize(3 * state_size + query_size + static_cast<std::size_t>(queries * kPage));
     float* turned = scratch.data();
     float* scores = turned + query_size;
-    const SoftmaxState state = SoftmaxState::in(scores + queries * kPage, queries);
-    const SoftmaxState next = SoftmaxState::in(scores + queries * kPage + state_size, queries);
-    gather_queries(tile, first_row, q, spec, turned);
-    state.clear(queries, dim);
-    attend_split(tile, tile.first_split(), turned, scores, state);
-    for (int split = tile.first_split() + 1; split < tile.last_split(); ++split) {
-      next.clear(queries, dim);
-      attend_split(tile, split, turned, scores, next);
-      join_softmax(state, next, queries, dim);
+    float* memory = scores + queries * kPage;
+    const SoftmaxState next = SoftmaxState::in(memory, queries);
+    std::array<SoftmaxState, 2> states;
+    for (int i = 0; i < placed.count; ++i) {
+      const AttentionTile& tile = placed.tiles[static_cast<std::size_t>(i)];
+      SoftmaxState& state = states[static_cast<std::size_t>(i)];
+      state = SoftmaxState::in(memory += state_size, queries);
+      gather_queries(tile, placed.first_row, q, spec, turned);
+      state.clear(queries, dim);
+      attend_split(tile, tile.first_split, turned, scores, state);
+      for (int split = tile.first_split + 1; split < tile.last_split; ++split) {
+        next.clear(queries, dim);
+        attend_split(tile, split, turned, scores, next);
+        join_softmax(state, next, queries, dim);
+      }
     }
-    scatter_outputs(tile, first_row, state, out);
+    scatter_outputs(placed, std::span(states).first(static_cast<std::size_t>(placed.count)), out);
   };
   if (is_shared) {
     threads_.run(static_cast<int>(tiles.size()), run);
@@ -179,40 +233,89 @@ void ForwardOps::attend_by_tile(std::span<const PlacedTile> tiles, const Data& q
 void ForwardOps::attend_by_split(std::span<const PlacedTile> tiles, const Data& q, const Data& out,
                                  const AttentionSpec& spec) {
   struct Task {
-    const PlacedTile* placed;
+    const AttentionTile* tile;
+    int first_row;
     int split;
     SoftmaxState state;
   };
   std::vector<Task> tasks;
   for (const PlacedTile& placed : tiles) {
-    const AttentionTile& tile = placed.tile;
-    for (int split = tile.first_split(); split < tile.last_split(); ++split) {
-      float* memory = arena_->allocate(SoftmaxState::floats(tile.queries(), tile.shape.head_dim));
-      tasks.push_back({&placed, split, SoftmaxState::in(memory, tile.queries())});
+    for (const AttentionTile& tile :
+         std::span(placed.tiles).first(static_cast<std::size_t>(placed.count))) {
+      for (int split = tile.first_split; split < tile.last_split; ++split) {
+        float* memory = arena_->allocate(SoftmaxState::floats(tile.queries(), tile.shape.head_dim));
+        tasks.push_back({&tile, placed.first_row, split, SoftmaxState::in(memory, tile.queries())});
+      }
     }
   }
   threads_.run(static_cast<int>(tasks.size()), [&](int index, int worker) {
     const Task& task = tasks[static_cast<std::size_t>(index)];
-    const AttentionTile& tile = task.placed->tile;
+    const AttentionTile& tile = *task.tile;
     const int queries = tile.queries();
     const std::size_t query_size =
         static_cast<std::size_t>(queries) * static_cast<std::size_t>(tile.shape.head_dim);
     std::vector<float>& scratch = memory_.scratch[static_cast<std::size_t>(worker)];
     scratch.resize(query_size + static_cast<std::size_t>(queries * kPage));
-    gather_queries(tile, task.placed->first_row, q, spec, scratch.data());
+    gather_queries(tile, task.first_row, q, spec, scratch.data());
     task.state.clear(queries, tile.shape.head_dim);
     attend_split(tile, task.split, scratch.data(), scratch.data() + query_size, task.state);
   });
-  for (std::size_t first = 0; first < tasks.size();) {
-    const PlacedTile& placed = *tasks[first].placed;
-    std::size_t next = first + 1;
-    for (; next < tasks.size() && tasks[next].placed == &placed; ++next) {
-      join_softmax(tasks[first].state, tasks[next].state, placed.tile.queries(),
-                   placed.tile.shape.head_dim);
+  auto task = tasks.begin();
+  for (const PlacedTile& placed : tiles) {
+    std::array<SoftmaxState, 2> states;
+    for (int i = 0; i < placed.count; ++i) {
+      const AttentionTile& tile = placed.tiles[static_cast<std::size_t>(i)];
+      SoftmaxState& state = states[static_cast<std::size_t>(i)];
+      state = task++->state;
+      for (int split = tile.first_split + 1; split < tile.last_split; ++split) {
+        join_softmax(state, task++->state, tile.queries(), tile.shape.head_dim);
+      }
     }
-    scatter_outputs(placed.tile, placed.first_row, tasks[first].state, out);
-    first = next;
+    scatter_outputs(placed, std::span(states).first(static_cast<std::size_t>(placed.count)), out);
   }
+}
+
+/// Cuts the rows of the batch into tiles. Rows of a tile see the same pages stored.
+std::vector<ForwardOps::PlacedTile> ForwardOps::place_tiles(KvCache cache, int group,
+                                                            const AttentionSpec& spec) const {
+  constexpr int kNoEnd = std::numeric_limits<int>::max();
+  const KvCachePart& part = weights_[cache];
+  const int tile_rows = std::max(1, kTileQueries / group);
+  std::vector<PlacedTile> placed;
+  for (const Segment& segment : batch_.segments) {
+    const bool is_fresh = has_fresh(segment, cache);
+    for (int r = 0, rows = 0; r < segment.rows; r += rows) {
+      const int position = segment.start + r;
+      rows = std::min(tile_rows, segment.rows - r);
+      if (is_fresh) rows = std::min(rows, next_stored(position, kv_.recent) - position);
+      const int stored =
+          !is_fresh ? kNoEnd : stored_tokens(position, kv_.recent) / (kSplitPages * kPage);
+      for (int head = 0; head < part.kv_heads; ++head) {
+        AttentionTile tile{&kv_.strategy(at(cache)),
+                           shape_of(part),
+                           segment.sequence,
+                           cache,
+                           head,
+                           group,
+                           position,
+                           rows,
+                           part.window,
+                           spec.soft_cap};
+        PlacedTile& next = placed.emplace_back();
+        next.first_row = segment.first_row + r;
+        const auto add = [&](int begin, int end) {
+          if (tile.choose_splits(begin, end))
+            next.tiles[static_cast<std::size_t>(next.count++)] = tile;
+        };
+        add(0, stored);
+        if (!is_fresh) continue;
+        tile.kv = kv_.fresh.get();
+        tile.is_fresh = true;
+        add(stored, kNoEnd);
+      }
+    }
+  }
+  return placed;
 }
 
 Tensor ForwardOps::attention(KvCache cache, Tensor q, Tensor k, Tensor v,
@@ -230,22 +333,16 @@ Tensor ForwardOps::attention(KvCache cache, Tensor q, Tensor k, Tensor v,
   const Data& queries = data(q, "attention");
   const Data& out = data(result, "attention");
   const int group = q.width / kv_width;
-  const int tile_rows = std::max(1, kTileQueries / group);
-  std::vector<PlacedTile> tiles;
+  const std::vector<PlacedTile> tiles = place_tiles(cache, group, spec);
   std::size_t work = 0;
   int splits = 0;
-  for (const Segment& segment : batch_.segments) {
-    for (int r = 0; r < segment.rows; r += tile_rows) {
-      const int rows = std::min(tile_rows, segment.rows - r);
-      for (int head = 0; head < part.kv_heads; ++head) {
-        const AttentionTile tile{&kv_,        shape_of(part), segment.sequence,  cache,
-                                 head,        group,          segment.start + r, rows,
-                                 part.window, spec.soft_cap};
-        tiles.push_back({tile, segment.first_row + r});
-        splits += tile.last_split() - tile.first_split();
-        work += static_cast<std::size_t>(tile.position + rows) *
-                static_cast<std::size_t>(tile.queries() * part.head_dim);
-      }
+  for (const PlacedTile& placed : tiles) {
+    const AttentionTile& tile = placed.tiles[0];
+    work += static_cast<std::size_t>(tile.position + tile.rows) *
+            static_cast<std::size_t>(tile.queries() * part.head_dim);
+    for (int i = 0; i < placed.count; ++i) {
+      const AttentionTile& one = placed.tiles[static_cast<std::size_t>(i)];
+      splits += one.last_split - one.first_split;
     }
   }
   const bool is_shared = work > kWorthSharing && threads_.threads() > 1;

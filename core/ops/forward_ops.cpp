@@ -14,7 +14,7 @@
 
 namespace quiver {
 
-ForwardOps::ForwardOps(const WeightStore& weights, const KvStrategy& kv, const Batch& batch,
+ForwardOps::ForwardOps(const WeightStore& weights, const KvPlan& kv, const Batch& batch,
                        ForwardMemory& memory, const ForwardMeans& means)
     : weights_(weights),
       kv_(kv),

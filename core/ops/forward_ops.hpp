@@ -2,11 +2,11 @@
 #pragma once
 
 #include <map>
-#include <quiver/kv_strategy.hpp>
 #include <quiver/ops.hpp>
 #include <string_view>
 #include <vector>
 
+#include "core/cache/kv_plan.hpp"
 #include "core/model/packed_model.hpp"
 #include "core/model/weight_store.hpp"
 #include "core/ops/arena.hpp"
@@ -44,7 +44,7 @@ struct FormRun {
 class ForwardOps : public Ops {
  public:
   /// All references outlive the object. `batch` has begun in its sequences.
-  ForwardOps(const WeightStore& weights, const KvStrategy& kv, const Batch& batch,
+  ForwardOps(const WeightStore& weights, const KvPlan& kv, const Batch& batch,
              ForwardMemory& memory, const ForwardMeans& means);
 
   Tensor embed(Embedding table) override;
@@ -115,14 +115,17 @@ class ForwardOps : public Ops {
   std::span<const FormRun> runs_of(const Data& x) const;
   Tensor norm_rows(Tensor x, Norm norm, bool by_head);
   void append(KvCache cache, Tensor k, Tensor v);
-  /// Rows that attend together, and where they lie in the batch.
+  void store_pages(KvCache cache);
+  /// Rows that attend together, and where they lie in the batch. Pages of two forms take two tiles.
   struct PlacedTile {
-    AttentionTile tile;
-    int first_row;
+    std::array<AttentionTile, 2> tiles;
+    int count = 0;
+    int first_row = 0;
   };
+  std::vector<PlacedTile> place_tiles(KvCache cache, int group, const AttentionSpec& spec) const;
   void gather_queries(const AttentionTile& tile, int first_row, const Data& q,
                       const AttentionSpec& spec, float* queries) const;
-  void scatter_outputs(const AttentionTile& tile, int first_row, const SoftmaxState& state,
+  void scatter_outputs(const PlacedTile& placed, std::span<const SoftmaxState> states,
                        const Data& out) const;
   void attend_by_tile(std::span<const PlacedTile> tiles, const Data& q, const Data& out,
                       const AttentionSpec& spec, bool is_shared);
@@ -131,7 +134,7 @@ class ForwardOps : public Ops {
   const std::vector<float>& rotations(Rope rope);
 
   const WeightStore& weights_;
-  const KvStrategy& kv_;
+  const KvPlan& kv_;
   const Batch& batch_;
   ForwardMemory& memory_;
   ThreadPool& threads_;

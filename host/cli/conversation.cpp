@@ -24,9 +24,7 @@ std::size_t Conversation::cut_to(std::span<const std::int32_t> ids) {
   auto common = static_cast<std::size_t>(end - cached_.begin());
   common = std::min(common, ids.size() - 1);
   if (common == cached_.size()) return common;
-  // State of convolution windows exists for the newest token only.
-  const bool is_stateless = engine_.engine().layout().windows.empty();
-  if (!is_stateless) common = 0;
+  if (!sequence_.can_truncate(static_cast<int>(common))) common = 0;
   if (common == 0) {
     sequence_ = engine_.engine().new_sequence();
   } else {

@@ -5,6 +5,7 @@
 #include "host/cli/commands.hpp"
 #include "host/cli/console.hpp"
 #include "host/cli/cpu_features.hpp"
+#include "host/cli/kv_choice.hpp"
 #include "host/cli/model_location.hpp"
 #include "host/cli/model_report.hpp"
 #include "host/cli/session.hpp"
@@ -12,7 +13,10 @@
 #include <quiver/error.hpp>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
+
+#include <set>
 
 namespace quiver::cli {
 namespace {
@@ -30,6 +34,8 @@ constexpr OptionRow kOptions[] = {
      .value = "X",
      .help = "Predict the size at X bits a weight in all matrices, the rest as it is"},
     kKvOption,
+    kKvConfigOption,
+    kKvRecentOption,
     {.name = "cpu",
      .help =
          "Instruction sets found, which kernels are used and why, and the CPUs that may be used"},
@@ -80,10 +86,20 @@ std::string layer_table(const ModelReport& report) {
   return text;
 }
 
-void add_kv(const KvReport& kv, const std::string& strategy, const ModelReport& report, Json& json,
+void add_kv(const KvReport& kv, const KvChoice& choice, const ModelReport& report, Json& json,
             std::string& text) {
   const std::uint64_t total = kv.bytes + report.bytes;
-  json["kv"] = {{"strategy", strategy}, {"bytes_per_token", kv.bytes_per_token}};
+  const std::set<std::string> names(choice.names.begin(), choice.names.end());
+  const std::string strategy = fmt::format("{}", fmt::join(names, " and "));
+  json["kv"] = {{"strategy", strategy},
+                {"bytes_per_token", kv.bytes_per_token},
+                {"recent", choice.plan.recent},
+                {"layers", Json::array()}};
+  for (std::size_t i = 0; i < kv.layers.size(); ++i) {
+    json["kv"]["layers"].push_back({{"layer_idx", kv.layers[i].block},
+                                    {"strategy", choice.names[i]},
+                                    {"bytes_per_token", kv.layers[i].bytes_per_token}});
+  }
   json["memory"] = {{"context", kv.context}, {"kv_bytes", kv.bytes}, {"total_bytes", total}};
   text +=
       fmt::format("KV cache      {} a token with {}\n", bytes_text(kv.bytes_per_token), strategy);
@@ -128,9 +144,8 @@ void add_model(const Arguments& arguments, Json& json, std::string& text) {
                         report.text->context_length);
     const std::int64_t context =
         arguments.has("context") ? arguments.integer("context", 1) : report.text->context_length;
-    const auto kv = session.kv_strategy(arguments);
-    add_kv(report_kv(*model, *kv, static_cast<std::uint64_t>(context)), arguments.text("kv"),
-           report, json, text);
+    const KvChoice kv = choose_kv(session, arguments, *model);
+    add_kv(report_kv(*model, kv.plan, static_cast<std::uint64_t>(context)), kv, report, json, text);
   }
   json["layers"] = Json::array();
   for (const LayerReport& layer : report.layers) json["layers"].push_back(layer_json(layer));

@@ -4,6 +4,7 @@
 #include "host/cli/commands.hpp"
 #include "host/cli/console.hpp"
 #include "host/cli/interrupt.hpp"
+#include "host/cli/kv_choice.hpp"
 #include "host/cli/model_location.hpp"
 #include "host/cli/model_text.hpp"
 #include "host/cli/progress.hpp"
@@ -33,6 +34,8 @@ constexpr OptionRow kOptions[] = {
      .default_value = "prompt",
      .help = "Feed the text in chunks as a prompt, or token by token as generated text"},
     kKvOption,
+    kKvConfigOption,
+    kKvRecentOption,
 };
 constexpr OptionGroup kGroups[] = {{"Options", kOptions}};
 constexpr Example kExamples[] = {
@@ -64,11 +67,11 @@ int run(const Arguments& arguments) {
   const std::string other = arguments.text("REFERENCE");
   const std::string content = read_text(arguments.text("FILE"));
   Session session(arguments);
-  const auto kv = session.kv_strategy(arguments);
   const auto model = session.load(folder);
   const auto reference = other == "exact" ? model : session.load(find_model_folder(other));
   const std::vector<std::int32_t> tokens = ModelText(folder).encode(content, true);
-  Engine engine(model, kv, session.threads(), session.compute());
+  Engine engine(model, choose_kv(session, arguments, *model).plan, session.threads(),
+                session.compute());
   const auto plain = session.kv_strategy(NamedOptions{.name = "f32", .options = ""});
   Engine reference_engine(reference, plain, session.threads(), {ComputeMode::exact});
   ProgressLine progress("comparing", tokens.size(), "tokens");

@@ -5,6 +5,7 @@
 #include "host/cli/commands.hpp"
 #include "host/cli/console.hpp"
 #include "host/cli/interrupt.hpp"
+#include "host/cli/kv_choice.hpp"
 #include "host/cli/model_location.hpp"
 #include "host/cli/model_text.hpp"
 #include "host/cli/progress.hpp"
@@ -38,6 +39,8 @@ constexpr OptionRow kOptions[] = {
      .help = "Safetensors file to write, with logits [tokens, vocabulary] in float32",
      .completes = Completes::file},
     kKvOption,
+    kKvConfigOption,
+    kKvRecentOption,
 };
 constexpr OptionGroup kGroups[] = {{"Options", kOptions}};
 constexpr Example kExamples[] = {{"logits model/ --ids 1,2,3 --compute exact -o logits.safetensors",
@@ -138,13 +141,13 @@ int run(const Arguments& arguments) {
   if (arguments.has("ids")) static_cast<void>(arguments.ids("ids"));
   const auto folder = find_model_folder(arguments.text("MODEL"));
   Session session(arguments);
-  const auto kv = session.kv_strategy(arguments);
   const auto model = session.load(folder);
   const std::vector<std::int32_t> ids = read_ids(arguments, folder);
   if (ids.empty()) {
     throw Error(ErrorCode::usage, "the text has no tokens", "--prompt", "give some text");
   }
-  Engine engine(model, kv, session.threads(), session.compute());
+  Engine engine(model, choose_kv(session, arguments, *model).plan, session.threads(),
+                session.compute());
   std::optional<LogitsFile> file;
   if (arguments.has("output")) file.emplace(arguments.path("output"), ids.size());
   const auto likeliest = run_tokens(engine, ids, chunk, file ? &*file : nullptr, is_observed);

@@ -1,6 +1,7 @@
 // What a model is made of and how much memory it takes: the numbers behind `quiver info`.
 #include "host/cli/model_report.hpp"
 
+#include "core/decode/engine.hpp"
 #include "core/tensor/checked_math.hpp"
 
 #include <quiver/error.hpp>
@@ -186,15 +187,23 @@ ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes) 
   return report;
 }
 
-KvReport report_kv(const LoadedModel& model, const KvStrategy& kv, std::uint64_t context) {
+KvReport report_kv(const LoadedModel& model, const KvPlan& kv, std::uint64_t context) {
+  constexpr std::uint64_t kPage = KvStrategy::kTokens;
+  const CacheLayout layout = cache_layout(model.weights(), kv);
+  const std::uint64_t pages = (context + kPage - 1) / kPage;
   KvReport report;
   report.context = context;
   std::uint64_t page_bytes = 0;
-  for (const KvCachePart& part : model.weights().kv_caches()) {
-    page_bytes += kv.page_bytes({part.kv_heads, part.head_dim});
+  for (std::size_t i = 0; i < layout.kv_layers.size(); ++i) {
+    const PageSizes sizes = layout.sizes(i);
+    report.layers.push_back({model.weights().kv_caches()[i].block, sizes.stored / kPage});
+    const std::uint64_t stored =
+        sizes.fresh == 0 ? pages
+                         : stored_tokens(context, static_cast<std::uint64_t>(sizes.recent)) / kPage;
+    report.bytes += product(sizes.stored, stored) + product(sizes.fresh, pages - stored);
+    page_bytes += sizes.stored;
   }
-  report.bytes_per_token = page_bytes / KvStrategy::kTokens;
-  report.bytes = product(page_bytes, (context + KvStrategy::kTokens - 1) / KvStrategy::kTokens);
+  report.bytes_per_token = page_bytes / kPage;
   return report;
 }
 

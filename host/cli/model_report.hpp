@@ -3,7 +3,7 @@
 
 #include "core/model/loaded_model.hpp"
 
-#include <quiver/kv_strategy.hpp>
+#include "core/cache/kv_plan.hpp"
 
 #include <cstdint>
 #include <optional>
@@ -49,8 +49,13 @@ struct ModelReport {
 
 /// Memory of one sequence's keys and values.
 struct KvReport {
-  std::uint64_t bytes_per_token = 0;
-  std::uint64_t bytes = 0;  ///< For `context` tokens, in whole pages.
+  struct Layer {
+    int block = 0;
+    std::uint64_t bytes_per_token = 0;
+  };
+  std::uint64_t bytes_per_token = 0;  ///< Of tokens that are not kept in a finer form.
+  std::uint64_t bytes = 0;            ///< For `context` tokens, in whole pages.
+  std::vector<Layer> layers;          ///< By KvCache::id.
   std::uint64_t context = 0;
 };
 
@@ -58,7 +63,7 @@ struct KvReport {
 ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes);
 
 /// [any-thread]
-KvReport report_kv(const LoadedModel& model, const KvStrategy& kv, std::uint64_t context);
+KvReport report_kv(const LoadedModel& model, const KvPlan& kv, std::uint64_t context);
 
 /// "attention", "mlp", .. [any-thread]
 std::string_view role_name(Role role);

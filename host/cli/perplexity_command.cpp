@@ -4,6 +4,7 @@
 #include "host/cli/commands.hpp"
 #include "host/cli/console.hpp"
 #include "host/cli/interrupt.hpp"
+#include "host/cli/kv_choice.hpp"
 #include "host/cli/model_location.hpp"
 #include "host/cli/model_text.hpp"
 #include "host/cli/progress.hpp"
@@ -28,6 +29,8 @@ constexpr OptionRow kOptions[] = {
      .value = "N",
      .help = "Distance between windows; the window's length where not given"},
     kKvOption,
+    kKvConfigOption,
+    kKvRecentOption,
 };
 constexpr OptionGroup kGroups[] = {{"Options", kOptions}};
 constexpr Example kExamples[] = {
@@ -44,10 +47,10 @@ int run(const Arguments& arguments) {
   const auto folder = find_model_folder(arguments.text("MODEL"));
   const std::string content = read_text(arguments.text("FILE"));
   Session session(arguments);
-  const auto kv = session.kv_strategy(arguments);
   const auto model = session.load(folder);
   const std::vector<std::int32_t> tokens = ModelText(folder).encode(content, true);
-  Engine engine(model, kv, session.threads(), session.compute());
+  Engine engine(model, choose_kv(session, arguments, *model).plan, session.threads(),
+                session.compute());
   ProgressLine progress("scoring", tokens.size(), "tokens");
   options.progress = [&](std::size_t done, std::size_t) {
     progress.update(done);

@@ -52,7 +52,7 @@ class Session {
   /// The same from config.json alone, which `path` is or holds: sizes without values.
   std::shared_ptr<const LoadedModel> describe(const std::filesystem::path& path) const;
 
-  /// The KV strategy of a name, or the one that --kv names.
+  /// The KV strategy of a name, or the one that --kv names; see choose_kv().
   std::shared_ptr<const KvStrategy> kv_strategy(const NamedOptions& named) const;
   std::shared_ptr<const KvStrategy> kv_strategy(const Arguments& arguments) const;
 

@@ -53,7 +53,6 @@ TextEngine::TextEngine(const Arguments& arguments)
       folder_(find_model_folder(arguments.text("MODEL"))) {
   const auto start = std::chrono::steady_clock::now();
   static_cast<void>(StopStrings(stops_));  // refuses empty ones before the model is loaded
-  const auto kv = session_.kv_strategy(arguments);
   auto model = session_.load(folder_);
   if (ModelText::exists(folder_)) text_ = std::make_shared<const ModelText>(folder_);
   if (!stops_.empty()) require_text();
@@ -61,7 +60,9 @@ TextEngine::TextEngine(const Arguments& arguments)
     options_.end_ids = text_ ? text_->end_ids() : end_token_ids(folder_, model->config());
   }
   options_.vocabulary = text_.get();
-  engine_ = std::make_unique<Engine>(std::move(model), kv, session_.threads(), session_.compute());
+  KvPlan kv = choose_kv(session_, arguments, *model).plan;
+  engine_ = std::make_unique<Engine>(std::move(model), std::move(kv), session_.threads(),
+                                     session_.compute());
   const std::chrono::duration<double, std::milli> elapsed =
       std::chrono::steady_clock::now() - start;
   load_ms_ = elapsed.count();

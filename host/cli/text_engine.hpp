@@ -3,6 +3,7 @@
 
 #include "core/decode/engine.hpp"
 #include "core/decode/generator.hpp"
+#include "host/cli/kv_choice.hpp"
 #include "host/cli/model_text.hpp"
 #include "host/cli/sampling.hpp"
 #include "host/cli/session.hpp"
@@ -31,7 +32,7 @@ inline constexpr OptionRow kGenerationOptions[] = {
      .help = "How tokens are found: ar is one after the other"},
 };
 
-inline constexpr OptionRow kCacheOptions[] = {kKvOption};
+inline constexpr OptionRow kCacheOptions[] = {kKvOption, kKvConfigOption, kKvRecentOption};
 
 /// What one call generated.
 struct Answer {

@@ -1,5 +1,6 @@
 // quiver generate: prompts, stops, samplers, grammars, streaming, Ctrl-C.
 #include "tests/cli/run_program.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -125,6 +126,24 @@ TEST(Generate, packed_caches_take_options_and_eight_bits_change_little) {
   }
   EXPECT_EQ(run_program(generate({"--prompt", "a", "--kv", "affine:bits=5"})).status, 2);
   EXPECT_EQ(run_program(generate({"--prompt", "a", "--kv", "turboquant:rotation=x"})).status, 2);
+}
+
+TEST(Generate, layers_take_their_bits_from_a_file_whose_errors_are_named) {
+  const quiver::test::TemporaryFolder folder;
+  const std::string file = (folder.path() / "kv_config.json").string();
+  const auto ids = [](std::vector<std::string> options) {
+    options.insert(options.begin(), {"--prompt", "Hello"});
+    return generate_json(options).at("ids");
+  };
+  folder.write("kv_config.json", R"([{"layer_idx": 0, "bits": 4}, {"layer_idx": 1, "bits": 4}])");
+  EXPECT_EQ(ids({"--kv-config", file}), ids({"--kv", "affine:bits=4"}));
+  EXPECT_EQ(ids({"--kv", "affine:bits=4", "--kv-recent", "64"}), ids({"--kv", "f16"}))
+      << "the text is shorter than what is kept in full";
+  folder.write("kv_config.json", R"([{"layer_idx": 1, "bits": 7}])");
+  const ProgramResult bad = run_program(generate({"--prompt", "a", "--kv-config", file}));
+  EXPECT_EQ(bad.status, 3);
+  EXPECT_THAT(bad.err, HasSubstr("layer 1"));
+  EXPECT_EQ(run_program(generate({"--prompt", "a", "--kv-recent", "0"})).status, 2);
 }
 
 TEST(Generate, a_regular_expression_holds_the_text) {

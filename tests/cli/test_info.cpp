@@ -1,5 +1,6 @@
 // quiver info: models with and without tensors, memory, and the machine.
 #include "tests/cli/run_program.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 #include "core/model/json_file.hpp"
 #include "tests/support/checkpoint_folder.hpp"
@@ -88,6 +89,29 @@ TEST(Info, memory_grows_with_the_context_by_whole_pages) {
   EXPECT_EQ(info({folder, "--context", "65"}).at("memory").at("kv_bytes"), 128 * token);
   EXPECT_EQ(info({folder}).at("memory").at("context"), 512);
   EXPECT_EQ(info({folder, "--kv", "f16"}).at("kv").at("bytes_per_token"), token / 2);
+}
+
+TEST(Info, memory_is_counted_layer_by_layer) {
+  const quiver::test::TemporaryFolder folder;
+  const std::string file = (folder.path() / "kv_config.json").string();
+  folder.write("kv_config.json", R"([{"layer_idx": 1, "scheme": "f16"}])");
+  const std::string model = shared_path("reference/llama/llama/checkpoint");
+  const std::uint64_t layer = std::uint64_t{4} * 2 * 2 * 16;
+  const auto json = info({model, "--context", "64", "--kv-config", file});
+  EXPECT_EQ(json.at("kv").at("bytes_per_token"), layer + layer / 2);
+  EXPECT_EQ(json.at("memory").at("kv_bytes"), 64 * (layer + layer / 2));
+  EXPECT_EQ(json.at("kv").at("layers").at(0).at("strategy"), "f32");
+  EXPECT_EQ(json.at("kv").at("layers").at(1).at("strategy"), "f16");
+  EXPECT_EQ(json.at("kv").at("layers").at(1).at("bytes_per_token"), layer / 2);
+  const auto packed = info({model, "--context", "640", "--kv", "affine:bits=4"});
+  const auto recent =
+      info({model, "--context", "640", "--kv", "affine:bits=4", "--kv-recent", "100"});
+  const auto bytes = [](const auto& report) {
+    return report.at("memory").at("kv_bytes").template get<std::uint64_t>();
+  };
+  const std::uint64_t token = packed.at("kv").at("bytes_per_token").get<std::uint64_t>();
+  EXPECT_EQ(bytes(packed), 640 * token);
+  EXPECT_EQ(bytes(recent), 512 * token + 128 * layer) << "two layers of float16";
 }
 
 TEST(Info, a_target_predicts_the_bytes_of_all_matrices_at_that_width) {

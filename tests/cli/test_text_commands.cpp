@@ -1,4 +1,4 @@
-// quiver tokenize, detokenize, perplexity and chat.
+// quiver tokenize, detokenize, perplexity, kl and chat.
 #include "tests/cli/run_program.hpp"
 
 #include "core/model/json_file.hpp"
@@ -96,6 +96,32 @@ TEST(Perplexity, is_exp_of_the_mean_nll_and_does_not_depend_on_threads) {
   const auto windows = run({"--context", "16", "--stride", "8"});
   EXPECT_EQ(windows.at("tokens"), json.at("tokens"));
   EXPECT_NE(windows.at("nll"), json.at("nll"));
+}
+
+TEST(Divergence, exact_against_exact_is_zero_and_fast_is_near) {
+  const TemporaryFolder folder;
+  const auto file = folder.write("text.txt", "It was a bright cold day in April.").string();
+  // The quantized model came without its tokenizer.
+  const std::string model = (folder.path() / "model").string();
+  std::filesystem::copy(shared_path("reference/convert/llama_a/converted"), model);
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+    std::filesystem::copy(std::filesystem::path(kModel) / name,
+                          std::filesystem::path(model) / name);
+  }
+  const auto run = [&](std::vector<std::string> more) {
+    std::vector<std::string> arguments = {"kl", model, "exact", file, "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return run_program(arguments).json();
+  };
+  const auto exact = run({"--compute", "exact"});
+  EXPECT_EQ(exact.at("kl_mean"), 0.0);
+  EXPECT_EQ(exact.at("top1_agreement"), 1.0);
+  const auto fast = run({});
+  EXPECT_GT(fast.at("kl_mean"), 0.0);
+  EXPECT_LT(fast.at("kl_mean"), 1e-6);
+  EXPECT_EQ(run({"--rows", "decode"}), fast) << "prompts and decoded rows have the same bits";
+  EXPECT_GT(run({"--activations", "8"}).at("kl_mean"), fast.at("kl_mean"));
+  EXPECT_EQ(run({"--activations", "32"}).at("kl_mean"), 0.0);
 }
 
 TEST(Perplexity, a_text_of_one_token_is_bad_input) {

@@ -238,6 +238,24 @@ TEST_P(PackedKernelsTest, the_largest_sums_do_not_overflow) {
   }
 }
 
+TEST_P(PackedKernelsTest, what_is_not_finite_stays_so_and_stays_in_its_row) {
+  const Matrix m = random_matrix(17, 128, 4, 64, DType::f32, 9);
+  const auto good = random_rows(3, 128, 10);
+  for (const ActivationFormat format : kFormats) {
+    const auto want = multiply(kernels, m.weights, good, 3, format);
+    for (const float bad : {std::nanf(""), -std::nanf(""), HUGE_VALF, -HUGE_VALF}) {
+      auto x = good;
+      x[128 + 70] = bad;
+      const auto got = multiply(kernels, m.weights, x, 3, format);
+      for (std::size_t o = 0; o < 17; ++o) {
+        EXPECT_EQ(got[o], want[o]);
+        EXPECT_FALSE(std::isfinite(got[17 + o])) << bad;
+        EXPECT_EQ(got[34 + o], want[34 + o]);
+      }
+    }
+  }
+}
+
 TEST_P(PackedKernelsTest, zeros_give_zeros) {
   const Matrix m = random_matrix(16, 64, 4, 32, DType::f16, 8);
   const std::vector<float> x(64, 0.0F);

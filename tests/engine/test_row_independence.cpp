@@ -19,14 +19,20 @@ std::vector<std::int32_t> random_ids(std::mt19937& random, int count, int vocabu
   return ids;
 }
 
-class RowIndependence : public testing::TestWithParam<const char*> {
+struct Subject {
+  const char* name;
+  const char* folder;
+  ComputeOptions compute;
+};
+
+class RowIndependence : public testing::TestWithParam<Subject> {
  protected:
-  std::shared_ptr<const LoadedModel> model =
-      load_model(shared(std::string("reference/llama/") + GetParam() + "/checkpoint"));
+  std::shared_ptr<const LoadedModel> model = load_model(shared(GetParam().folder));
+  ComputeOptions compute = GetParam().compute;
 };
 
 TEST_P(RowIndependence, a_batch_of_eight_mixed_sequences_is_bit_identical_to_each_alone) {
-  TestEngine test{model};
+  TestEngine test{model, 2, "f32", compute};
   Engine& engine = test.engine;
   std::mt19937 random(1);
   const int vocabulary = engine.info().vocabulary;
@@ -68,14 +74,14 @@ TEST_P(RowIndependence, a_batch_of_eight_mixed_sequences_is_bit_identical_to_eac
 
 TEST_P(RowIndependence, the_number_of_threads_changes_no_bit) {
   std::mt19937 random(2);
-  TestEngine one{model, 1};
-  TestEngine four{model, 4};
+  TestEngine one{model, 1, "f32", compute};
+  TestEngine four{model, 4, "f32", compute};
   const auto ids = random_ids(random, 150, one.engine.info().vocabulary);
   EXPECT_EQ(all_logits(one.engine, ids, 150).values, all_logits(four.engine, ids, 150).values);
 }
 
 TEST_P(RowIndependence, rejected_rows_leave_no_trace) {
-  TestEngine test{model};
+  TestEngine test{model, 2, "f32", compute};
   Engine& engine = test.engine;
   std::mt19937 random(3);
   const auto text = random_ids(random, 140, engine.info().vocabulary);
@@ -103,7 +109,7 @@ TEST_P(RowIndependence, rejected_rows_leave_no_trace) {
 }
 
 TEST_P(RowIndependence, a_copied_sequence_shares_pages_and_diverges_without_harm) {
-  TestEngine test{model};
+  TestEngine test{model, 2, "f32", compute};
   Engine& engine = test.engine;
   std::mt19937 random(4);
   const auto prefix = random_ids(random, 100, engine.info().vocabulary);
@@ -133,7 +139,7 @@ TEST_P(RowIndependence, a_copied_sequence_shares_pages_and_diverges_without_harm
 }
 
 TEST_P(RowIndependence, a_truncated_sequence_goes_on_as_if_it_had_never_been_longer) {
-  TestEngine test{model};
+  TestEngine test{model, 2, "f32", compute};
   Engine& engine = test.engine;
   std::mt19937 random(5);
   const auto ids = random_ids(random, 130, engine.info().vocabulary);
@@ -149,14 +155,25 @@ TEST_P(RowIndependence, a_truncated_sequence_goes_on_as_if_it_had_never_been_lon
                                whole.values.end()));
 }
 
-INSTANTIATE_TEST_SUITE_P(all, RowIndependence, testing::Values("llama", "mistral", "qwen3"),
-                         [](const auto& param) { return std::string(param.param); });
+constexpr ComputeOptions kExact{ComputeMode::exact};
+constexpr ComputeOptions kFast{};
+constexpr ComputeOptions kFastInt8{ComputeMode::fast, ActivationChoice::int8};
+
+INSTANTIATE_TEST_SUITE_P(
+    all, RowIndependence,
+    testing::Values(Subject{"llama", "reference/llama/llama/checkpoint", kExact},
+                    Subject{"mistral", "reference/llama/mistral/checkpoint", kExact},
+                    Subject{"qwen3", "reference/llama/qwen3/checkpoint", kExact},
+                    Subject{"quantized", "reference/convert/llama_a/converted", kExact},
+                    Subject{"quantized_fast", "reference/convert/llama_a/converted", kFast},
+                    Subject{"quantized_int8", "reference/convert/llama_a/converted", kFastInt8}),
+    [](const auto& param) { return std::string(param.param.name); });
 
 TEST(Engine, a_full_cache_ends_the_pass_with_an_error_and_leaves_the_sequence_usable) {
   const auto model = load_model(shared("reference/llama/llama/checkpoint"));
   ThreadPool threads(1);
   const auto kv = float_kv();
-  const CacheLayout layout = cache_layout(model->weights(), *kv);
+  const CacheLayout layout = cache_layout(model->weights(), kv);
   std::size_t one_page_each = 0;
   for (const auto& layer : layout.kv_layers) one_page_each += layer.page_bytes;
   Engine engine(model, kv, threads, {ComputeMode::exact}, one_page_each);

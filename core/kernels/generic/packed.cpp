@@ -1,5 +1,6 @@
 // Packed kernels in plain C++, for any machine and as the measure of the others.
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -109,9 +110,12 @@ struct Policy {
   static void store(float* out, int count, const Float& v) { std::copy_n(v.lanes, count, out); }
   static void prefetch(const std::byte*, std::size_t) {}
   static float largest_magnitude(const float* x, int count) {
-    float largest = 0;
-    for (int i = 0; i < count; ++i) largest = std::max(largest, std::fabs(x[i]));
-    return largest;
+    // Without their sign, floats order like their bits, and what is not a number comes last.
+    std::uint32_t largest = 0;
+    for (int i = 0; i < count; ++i) {
+      largest = std::max(largest, std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffU);
+    }
+    return std::bit_cast<float>(largest);
   }
   template <ActivationFormat F>
   static int write_span(const float* x, float inverse, std::byte* out, int stride) {
@@ -119,7 +123,9 @@ struct Policy {
     for (int chunk = 0; chunk < kSpan / 8; ++chunk) {
       std::conditional_t<F == ActivationFormat::int8, std::int8_t, std::int16_t> codes[8];
       for (int i = 0; i < 8; ++i) {
-        const auto code = static_cast<int>(std::nearbyint(x[8 * chunk + i] * inverse));
+        const float scaled = std::nearbyint(x[8 * chunk + i] * inverse);
+        // Otherwise the block has something infinite or no number in it, and a scale to match.
+        const int code = std::fabs(scaled) <= kInt16Limit ? static_cast<int>(scaled) : 0;
         codes[i / 2 + i % 2 * 4] = static_cast<decltype(codes[0] + 0)>(code);
         sum += code;
       }
