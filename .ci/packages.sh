@@ -6,6 +6,7 @@
 #   test   test libraries, and clang with libc++ for tests across compilers
 #   lint   clang-format and clang-tidy      fuzz  the runtime of clang's fuzzer
 #   fetch  Python's package downloader      deb   what building .deb files takes
+#   cross  a compiler for 64-bit ARM and the emulator of its programs
 #
 # Knows Debian 12, Ubuntu 24.04 and their successors. Elsewhere nothing is installed, and CMake says
 # what it misses.
@@ -124,6 +125,7 @@ quiver_group() {
       command -v dpkg-shlibdeps >/dev/null || echo dpkg-dev
       command -v file >/dev/null || echo file
       ;;
+    cross) printf '%s\n' g++-aarch64-linux-gnu googletest libfmt-dev qemu-user ;;
     *) quiver_fail "there is no package group '$1'" ;;
   esac
 }

@@ -138,6 +138,26 @@ stage_tidy() {
   count clang-tidy .ci/check-tidy build/release "$jobs"
 }
 
+# The kernels of a processor that this machine only emulates; one that has it tests them in release.
+stage_cross() {
+  if [[ "$(uname -m)" == aarch64 ]]; then
+    printf 'skipped: cross: the other stages run on this processor\n'
+    skipped=$((skipped + 1))
+    return 0
+  fi
+  local options=(-G Ninja --toolchain "$PWD/cmake/aarch64.cmake")
+  if [[ "${CI:-}" == true ]]; then options+=(-DQUIVER_WERROR=ON); fi
+  if ! quiver_quietly build/logs/aarch64-configure.log \
+    cmake -S tests/cross -B build/aarch64 "${options[@]}" ||
+    ! quiver_quietly build/logs/aarch64-build.log cmake --build build/aarch64 --parallel "$jobs"; then
+    failed=$((failed + 1))
+    failures+=("the build of build/aarch64")
+    return 0
+  fi
+  printf 'built build/aarch64\n'
+  run_suite build/aarch64
+}
+
 stage_checks() {
   count clang-format .ci/check-format
   count kernel-symbols .ci/check-kernels build/release

@@ -9,6 +9,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace quiver {
@@ -69,6 +72,13 @@ std::vector<const KernelTable*> find_available() {
   if (features.has_avx512) tables.push_back(&avx512);
   if (features.has_avx2_vnni) tables.push_back(&avx2_vnni);
   if (features.has_avx2) tables.push_back(&avx2);
+#elif defined(__aarch64__)
+  static const KernelTable neon{"neon", &neon_float_kernels(), &neon_packed_kernels(),
+                                &generic_element_kernels()};
+  static const KernelTable neon_dot{"neondot", &neon_float_kernels(), &neondot_packed_kernels(),
+                                    &generic_element_kernels()};
+  if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) tables.push_back(&neon_dot);
+  tables.push_back(&neon);
 #endif
   static const KernelTable generic{"generic", &generic_float_kernels(), &generic_packed_kernels(),
                                    &generic_element_kernels()};

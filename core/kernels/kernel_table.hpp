@@ -79,6 +79,10 @@ const FloatKernels& avx512_float_kernels();
 const PackedKernels& avx512_packed_kernels();
 const ElementKernels& avx512_element_kernels();
 const PackedKernels& avx512vnni_packed_kernels();
+#elif defined(__aarch64__)
+const FloatKernels& neon_float_kernels();
+const PackedKernels& neon_packed_kernels();
+const PackedKernels& neondot_packed_kernels();
 #endif
 
 }  // namespace quiver
