@@ -4,20 +4,35 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <numeric>
 #include <quiver/error.hpp>
 #include <vector>
 
+#include "core/kernels/kernel_table.hpp"
+
 namespace quiver {
 namespace {
 
-/// log of the sum of e^logit.
-double log_total(std::span<const float> logits) {
-  const double top = *std::ranges::max_element(logits);
-  double total = 0;
-  for (const float logit : logits) total += std::exp(static_cast<double>(logit) - top);
-  return std::log(total) + top;
+// Sums of this many terms are taken in float32, and added up in double.
+constexpr std::size_t kBlock = 512;
+
+float largest(std::span<const float> logits) {
+  return kernels().elements->largest(logits.data(), static_cast<int>(logits.size()));
+}
+
+/// sum_i w_i (a_i - b_i) in sixteen partial sums.
+double weighted_difference(const float* w, const float* a, const float* b, std::size_t count) {
+  std::array<float, 16> sums{};
+  std::size_t i = 0;
+  for (; i + sums.size() <= count; i += sums.size()) {
+    for (std::size_t lane = 0; lane < sums.size(); ++lane) {
+      sums[lane] += w[i + lane] * (a[i + lane] - b[i + lane]);
+    }
+  }
+  for (std::size_t lane = 0; i < count; ++i, ++lane) sums[lane] += w[i] * (a[i] - b[i]);
+  return std::accumulate(sums.begin(), sums.end(), 0.0);
 }
 
 std::ptrdiff_t top1(std::span<const float> logits) {
@@ -50,19 +65,31 @@ double quantile(const std::vector<double>& sorted, double share) {
 }  // namespace
 
 double kl_divergence(std::span<const float> reference, std::span<const float> logits) {
-  const double reference_total = log_total(reference);
-  const double total = log_total(logits);
+  // sum_i p_i (r_i - z_i) - log(sum e^r) + log(sum e^z), p being the softmax of r
+  const float reference_top = largest(reference);
+  const float top = largest(logits);
+  double reference_total = 0;
+  double total = 0;
   double sum = 0;
-  for (std::size_t i = 0; i < reference.size(); ++i) {
-    const double log_p = static_cast<double>(reference[i]) - reference_total;
-    const double log_q = static_cast<double>(logits[i]) - total;
-    sum += std::exp(log_p) * (log_p - log_q);
+  std::array<float, kBlock> weights;
+  for (std::size_t first = 0; first < reference.size(); first += kBlock) {
+    const std::size_t count = std::min(kBlock, reference.size() - first);
+    const auto size = static_cast<int>(count);
+    const float* r = reference.data() + first;
+    const float* z = logits.data() + first;
+    std::copy_n(z, count, weights.data());
+    total += kernels().elements->exp_sum(weights.data(), size, top);
+    std::copy_n(r, count, weights.data());
+    reference_total += kernels().elements->exp_sum(weights.data(), size, reference_top);
+    sum += weighted_difference(weights.data(), r, z, count);
   }
-  if (!std::isfinite(sum)) {
+  const double result = sum / reference_total - (std::log(reference_total) + reference_top) +
+                        (std::log(total) + top);
+  if (!std::isfinite(result)) {
     throw Error(ErrorCode::bad_input, "a logit is not a finite number", "logits",
                 "check the model's weights");
   }
-  return sum;
+  return result;
 }
 
 Divergence divergence(Engine& engine, Engine& reference, std::span<const std::int32_t> tokens,

@@ -25,8 +25,9 @@ struct DivergenceOptions {
   std::function<bool(std::size_t done, std::size_t total)> progress;  ///< false interrupts.
 };
 
-/// KL(p || q) = sum_i p_i (log p_i - log q_i) of two rows of logits, in double. Throws
-/// Error(bad_input) where a logit is not finite.
+/// KL(p || q) = sum_i p_i (log p_i - log q_i) of two rows of logits, within some 1e-8 nats; close
+/// to 0 it may come out that much below. Throws Error(bad_input) where a logit is not finite.
+/// [any-thread]
 double kl_divergence(std::span<const float> reference, std::span<const float> logits);
 
 /// Compares the predictions behind every token of the text, window by window. Throws

@@ -24,6 +24,7 @@ struct Segment {
   int rows = 0;
   int start = 0;
   RowForm form = RowForm::prompt;
+  int variant = 0;  ///< Of the weights; see WeightVariants.
 };
 
 /// Flattened rows of several sequences, each with its token and its three rotary positions (time,

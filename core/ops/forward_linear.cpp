@@ -51,10 +51,18 @@ void add_bias(const std::vector<float>& bias, std::int64_t first, int outputs, i
 }  // namespace
 
 void ForwardOps::multiply_matrices(const Data& x, std::span<const Product> products) {
+  if (observer_) {
+    const auto count = static_cast<std::size_t>(x.rows) * static_cast<std::size_t>(x.width);
+    for (const Product& product : products) observer_(*product.matrix, x.rows, {x.values, count});
+  }
   for (const FormRun& run : runs_of(x)) {
     std::vector<Product> packed;
     std::vector<Product> floats;
     for (Product product : products) {
+      if (variants_ != nullptr && variants_->replaces(*product.matrix)) {
+        multiply_replaced(x, run, product);
+        continue;
+      }
       const auto format = compute_.format(run.form, product.matrix->format.bits);
       if (packed_ != nullptr && format) {
         product.packed = packed_->find(*product.matrix, threads_);
@@ -65,6 +73,27 @@ void ForwardOps::multiply_matrices(const Data& x, std::span<const Product> produ
     if (!packed.empty()) multiply_packed(x, run, packed);
     if (!floats.empty()) multiply_floats(x, run, floats);
   }
+}
+
+void ForwardOps::multiply_replaced(const Data& x, const FormRun& run, const Product& product) {
+  Product part = product;
+  FormRun rows{run.first, 0, run.form};
+  const auto multiply = [&] {
+    if (rows.rows > 0) multiply_floats(x, rows, {&part, 1});
+  };
+  for (const VariantRun& variant : variants_of(x)) {
+    const int first = std::max(variant.first, run.first);
+    const int last = std::min(variant.first + variant.rows, run.first + run.rows);
+    if (first >= last) continue;
+    const StoredMatrix* matrix = &variants_->find(variant.variant, *product.matrix);
+    if (matrix != part.matrix) {  // neighbours with one matrix are one product
+      multiply();
+      rows = {first, 0, run.form};
+      part.matrix = matrix;
+    }
+    rows.rows += last - first;
+  }
+  multiply();
 }
 
 const std::byte* ForwardOps::quantize_rows(const Data& x, const FormRun& run,

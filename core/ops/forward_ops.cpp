@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iterator>
 #include <numbers>
 #include <quiver/error.hpp>
 
@@ -13,6 +14,20 @@
 #include "core/ops/forward_ops_inline.hpp"
 
 namespace quiver {
+namespace {
+
+/// Adds rows that follow those in `runs`.
+void add_rows(std::vector<VariantRun>& runs, int first, int rows, int variant) {
+  if (runs.empty() || runs.back().variant != variant) runs.push_back({first, 0, variant});
+  runs.back().rows += rows;
+}
+
+/// The run that holds a row.
+const VariantRun& run_of(const std::vector<VariantRun>& runs, int row) {
+  return *std::prev(std::ranges::upper_bound(runs, row, {}, &VariantRun::first));
+}
+
+}  // namespace
 
 ForwardOps::ForwardOps(const WeightStore& weights, const KvPlan& kv, const Batch& batch,
                        ForwardMemory& memory, const ForwardMeans& means)
@@ -23,12 +38,15 @@ ForwardOps::ForwardOps(const WeightStore& weights, const KvPlan& kv, const Batch
       threads_(means.threads),
       compute_(means.compute),
       packed_(means.packed),
+      variants_(means.variants),
+      observer_(means.observer),
       arena_(&memory.base) {
   for (const Segment& segment : batch.segments) {
     if (batch_runs_.empty() || batch_runs_.back().form != segment.form) {
       batch_runs_.push_back({segment.first_row, 0, segment.form});
     }
     batch_runs_.back().rows += segment.rows;
+    add_rows(batch_variants_, segment.first_row, segment.rows, segment.variant);
   }
   memory_.base.reset();
   for (Arena& arena : memory_.block) arena.reset();
@@ -90,6 +108,10 @@ void ForwardOps::end_block(Stream& stream) {
 Tensor ForwardOps::select_rows(Tensor x, std::span<const int> rows) {
   is_selected_ = true;
   selected_run_ = {0, static_cast<int>(rows.size()), RowForm::decode};
+  selected_variants_.clear();
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    add_rows(selected_variants_, static_cast<int>(i), 1, run_of(batch_variants_, rows[i]).variant);
+  }
   const Tensor result = make(static_cast<int>(rows.size()), x.width);
   const Data& in = data(x, "select_rows");
   const Data& out = data(result, "select_rows");
@@ -108,10 +130,27 @@ Tensor ForwardOps::embed(Embedding table) {
   const auto width = static_cast<int>(part.matrix.columns);
   const Tensor result = make(batch_.rows(), width);
   const Data& out = data(result, "embed");
-  for (int r = 0; r < out.rows; ++r) {
-    part.matrix.decode(batch_.tokens[static_cast<std::size_t>(r)], 1,
-                       {row(out, r), static_cast<std::size_t>(width)});
+  if (observer_) observer_(part.matrix, out.rows, {});
+  for (const VariantRun& run : batch_variants_) {
+    const StoredMatrix& matrix =
+        variants_ != nullptr ? variants_->find(run.variant, part.matrix) : part.matrix;
+    for (int r = run.first; r < run.first + run.rows; ++r) {
+      matrix.decode(batch_.tokens[static_cast<std::size_t>(r)], 1,
+                    {row(out, r), static_cast<std::size_t>(width)});
+    }
   }
+  return result;
+}
+
+Tensor ForwardOps::adopt(std::span<const float> values, int width) {
+  const Tensor result = make(batch_.rows(), width);
+  const Data& out = data(result, "adopt");
+  if (values.size() != static_cast<std::size_t>(out.rows) * static_cast<std::size_t>(width)) {
+    throw Error(ErrorCode::internal,
+                fmt::format("{} values for {} rows of {}", values.size(), out.rows, width),
+                "adopt");
+  }
+  std::ranges::copy(values, out.values);
   return result;
 }
 

@@ -1,6 +1,7 @@
 // Ops that compute: float32 on this machine, in an order that depends on nothing but the row.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <quiver/ops.hpp>
 #include <string_view>
@@ -13,6 +14,7 @@
 #include "core/ops/attention_tile.hpp"
 #include "core/ops/batch.hpp"
 #include "core/ops/compute.hpp"
+#include "core/ops/weight_variants.hpp"
 #include "core/threads/thread_pool.hpp"
 
 namespace quiver {
@@ -25,11 +27,18 @@ struct ForwardMemory {
   Arena activations;                        ///< Quantized inputs of the linears under way.
 };
 
+/// Sees each use of a matrix and its input: values [rows, columns of the matrix]; none where rows of
+/// the matrix are looked up by token.
+using InputObserver =
+    std::function<void(const StoredMatrix& matrix, int rows, std::span<const float> values)>;
+
 /// What a pass computes with besides the weights.
 struct ForwardMeans {
   ThreadPool& threads;
   ComputeOptions compute;
-  PackedModel* packed = nullptr;  ///< nullptr in exact mode.
+  PackedModel* packed = nullptr;             ///< nullptr in exact mode.
+  const WeightVariants* variants = nullptr;  ///< Replaced matrices compute in float32.
+  InputObserver observer{};
 };
 
 /// Rows next to each other that are for the same thing.
@@ -37,6 +46,13 @@ struct FormRun {
   int first = 0;
   int rows = 0;
   RowForm form = RowForm::prompt;
+};
+
+/// Rows next to each other that compute with the same weights.
+struct VariantRun {
+  int first = 0;
+  int rows = 0;
+  int variant = 0;
 };
 
 /// One forward pass. Every row's bits are the same whatever the other rows are and however many
@@ -75,6 +91,10 @@ class ForwardOps : public Ops {
   /// A tensor of the given rows of `x`, those whose logits are wanted: they count as decoded.
   Tensor select_rows(Tensor x, std::span<const int> rows);
 
+  /// A tensor of the batch's rows with the given values [rows, width], e.g. of a stream that was
+  /// kept.
+  Tensor adopt(std::span<const float> values, int width);
+
   /// The values [rows, width] of a tensor, valid as long as the tensor.
   std::span<const float> values(Tensor x) const;
 
@@ -107,12 +127,16 @@ class ForwardOps : public Ops {
     ActivationFormat format = ActivationFormat::int16;
   };
   void multiply_matrices(const Data& x, std::span<const Product> products);
+  void multiply_replaced(const Data& x, const FormRun& run, const Product& product);
   void multiply_floats(const Data& x, const FormRun& run, std::span<const Product> products);
   void multiply_packed(const Data& x, const FormRun& run, std::span<const Product> products);
   /// Quantized rows of a run, valid until the next product.
   const std::byte* quantize_rows(const Data& x, const FormRun& run, ActivationFormat format,
                                  int group_size);
   std::span<const FormRun> runs_of(const Data& x) const;
+  std::span<const VariantRun> variants_of(const Data& x) const {
+    return x.is_selected ? selected_variants_ : batch_variants_;
+  }
   Tensor norm_rows(Tensor x, Norm norm, bool by_head);
   void append(KvCache cache, Tensor k, Tensor v);
   void store_pages(KvCache cache);
@@ -140,9 +164,13 @@ class ForwardOps : public Ops {
   ThreadPool& threads_;
   ComputeOptions compute_;
   PackedModel* packed_;
+  const WeightVariants* variants_;
+  InputObserver observer_;
   std::vector<FormRun> batch_runs_;
+  std::vector<VariantRun> batch_variants_;
   bool is_selected_ = false;
   FormRun selected_run_;
+  std::vector<VariantRun> selected_variants_;
   Arena* arena_;
   int next_block_arena_ = 0;
   std::vector<Data> tensors_;
