@@ -69,7 +69,18 @@ target_sources(quiver_core PRIVATE
   model/json_file.cpp
   model/loaded_model.cpp
   model/model_config.cpp
+  model/role_name.cpp
   model/staging_folder.cpp
   model/stored_matrix.cpp
   model/tensor_rules.cpp
-  model/weight_store.cpp)
+  model/weight_store.cpp
+  quantize/allocate_exact.cpp
+  quantize/allocate_greedy.cpp
+  quantize/allocation.cpp
+  quantize/block_runner.cpp
+  quantize/encoded_matrix.cpp
+  quantize/layer_names.cpp
+  quantize/relaxed_allocation.cpp
+  quantize/sensitivity.cpp
+  quantize/sensitivity_table.cpp
+  quantize/static_scores.cpp)

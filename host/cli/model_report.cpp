@@ -2,6 +2,7 @@
 #include "host/cli/model_report.hpp"
 
 #include "core/decode/engine.hpp"
+#include "core/model/role_name.hpp"
 #include "core/tensor/checked_math.hpp"
 
 #include <quiver/error.hpp>
@@ -138,23 +139,6 @@ double ModelReport::bpw() const {
 
 std::uint64_t ModelReport::bytes_at(double bpw) const {
   return static_cast<std::uint64_t>(static_cast<double>(layer_parameters) * bpw / 8) + other_bytes;
-}
-
-std::string_view role_name(Role role) {
-  switch (role) {
-    case Role::other: return "other";
-    case Role::attention: return "attention";
-    case Role::mlp: return "mlp";
-    case Role::recurrent: return "recurrent";
-    case Role::router: return "router";
-    case Role::expert: return "expert";
-    case Role::shared_expert: return "shared_expert";
-    case Role::embedding: return "embedding";
-    case Role::head: return "head";
-    case Role::tower: return "tower";
-    case Role::draft_head: return "draft_head";
-  }
-  return "other";
 }
 
 ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes) {

@@ -65,9 +65,6 @@ ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes);
 /// [any-thread]
 KvReport report_kv(const LoadedModel& model, const KvPlan& kv, std::uint64_t context);
 
-/// "attention", "mlp", .. [any-thread]
-std::string_view role_name(Role role);
-
 /// "1.5 GB" in powers of 1000. [any-thread]
 std::string bytes_text(std::uint64_t bytes);
 
