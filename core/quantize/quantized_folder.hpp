@@ -1,0 +1,78 @@
+// A model folder with layers quantized anew, in the layout of MLX.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "core/quantize/encoded_matrix.hpp"
+#include "core/quantize/sensitivity.hpp"
+#include "core/tensor/tensor_view.hpp"
+
+namespace quiver {
+
+/// What a layer becomes.
+struct LayerFormat {
+  int bits = kKeepBits;  ///< kKeepBits: as it lies in the source.
+  int group_size = 0;    ///< 0 for a kept one.
+};
+
+/// A tensor of the folder as it was written.
+struct WrittenTensor {
+  TensorInfo info;
+  std::string sha256;  ///< Of its bytes.
+};
+
+struct WrittenFolder {
+  std::vector<WrittenTensor> tensors;  ///< In the order of the files.
+  std::uint64_t bytes = 0;             ///< Of all tensors.
+};
+
+/// Progress in bytes of tensors; false ends with Error(interrupted).
+using WriteProgress = std::function<bool(std::uint64_t done, std::uint64_t total)>;
+
+/// What makes up the new folder. Views; everything outlives the calls.
+struct QuantizedFolder {
+  const LoadedModel& source;
+  std::span<const QuantizableLayer> layers;  ///< Of the source.
+  std::span<const LayerFormat> formats;      ///< By layer.
+  const MatrixEncoder& encoder;
+  std::uint64_t shard_limit = std::uint64_t{5} << 30U;  ///< Bytes of tensors in one file.
+};
+
+/// Parameters of a model: elements of all its tensors before any quantization. [any-thread]
+std::uint64_t parameter_count(const LoadedModel& model, std::span<const QuantizableLayer> layers);
+
+/// Bytes of the tensors that no layer holds, and their parameters.
+struct FixedSize {
+  std::uint64_t bytes = 0;
+  std::uint64_t parameters = 0;
+};
+FixedSize fixed_size(const LoadedModel& model, std::span<const QuantizableLayer> layers);
+
+/// config.json of the new folder: the source's with `quantization`, and `quantization_config` equal
+/// to it, an entry per quantized layer.
+nlohmann::json quantized_config(const QuantizedFolder& folder);
+
+/// Writes weights, index, config.json, and copies of the source's tokenizer, templates and
+/// generation config into the existing, empty folder `out`. Tensors are named as the architecture
+/// takes them, which is the MLX layout's naming; those of a layer stand together. Throws Error
+/// naming the layer or the file.
+WrittenFolder write_quantized_folder(const QuantizedFolder& folder,
+                                     const std::filesystem::path& out, ThreadPool& threads,
+                                     const WriteProgress& progress);
+
+/// Reads the folder back and compares: every tensor's type, shape and bytes with what was written;
+/// bits and groups of config.json, of `per_layer` in optiq_metadata.json and of the tensors' shapes
+/// with the formats. Throws Error(internal) naming the first that disagrees.
+void verify_quantized_folder(const QuantizedFolder& folder, const WrittenFolder& written,
+                             const std::filesystem::path& out);
+
+/// Writes indented JSON, keys in the order of the object, as a whole or not at all.
+void write_json_file(const std::filesystem::path& path, const nlohmann::json& json);
+
+}  // namespace quiver
