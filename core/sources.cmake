@@ -59,6 +59,7 @@ target_sources(quiver_core PRIVATE
   tensor/safetensors_set.cpp
   tensor/safetensors_writer.cpp
   tensor/tensor_view.cpp
+  model/available_memory.cpp
   model/checkpoint.cpp
   model/gguf_config.cpp
   model/gguf_rows.cpp
@@ -78,9 +79,15 @@ target_sources(quiver_core PRIVATE
   quantize/allocate_greedy.cpp
   quantize/allocation.cpp
   quantize/block_runner.cpp
+  quantize/convert.cpp
+  quantize/convert_records.cpp
   quantize/encoded_matrix.cpp
   quantize/layer_names.cpp
+  quantize/quantized_folder.cpp
+  quantize/refine_allocation.cpp
   quantize/relaxed_allocation.cpp
   quantize/sensitivity.cpp
   quantize/sensitivity_table.cpp
-  quantize/static_scores.cpp)
+  quantize/shared_sweep.cpp
+  quantize/static_scores.cpp
+  quantize/sweep_checkpoint.cpp)

@@ -59,16 +59,6 @@ void refuse_parts(const GgufFile& file) {
               "merge them into one file first");
 }
 
-void require_space(const fs::path& folder, std::uint64_t bytes) {
-  std::error_code error;
-  const fs::space_info space = fs::space(folder, error);
-  if (error || space.available >= bytes) return;
-  throw Error(ErrorCode::resources,
-              fmt::format("the model takes {} MB and the disk has {} MB left", bytes / 1000000 + 1,
-                          space.available / 1000000),
-              printable(folder.native(), 4096), "free disk space and try again");
-}
-
 /// `quantization` of config.json: the most frequent format, and an entry for each other module.
 nlohmann::json quantization_of(std::span<const ImportedTensor> tensors) {
   std::map<int, int> modules_of_bits;
@@ -144,7 +134,7 @@ class Import {
                          {options_.dtype, options_.keep_quantized}, [this] { report(0); });
     total_ = 0;
     for (const ImportedTensor& tensor : plan_.tensors) total_ += tensor.bytes;
-    require_space(folder_, total_);
+    folder.require_space(total_);
     write_tokenizer(tokenizer);
     tokenizer.tokenizer = nullptr;  // Of a large vocabulary a hundred megabytes.
     write_config(config);

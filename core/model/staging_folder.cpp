@@ -86,6 +86,16 @@ StagingFolder::~StagingFolder() {
   fs::remove_all(staging_, ignored);
 }
 
+void StagingFolder::require_space(std::uint64_t bytes) const {
+  std::error_code error;
+  const fs::space_info space = fs::space(staging_, error);
+  if (error || space.available >= bytes) return;
+  throw Error(ErrorCode::resources,
+              fmt::format("the model takes {} MB and the disk has {} MB left", bytes / 1000000 + 1,
+                          space.available / 1000000),
+              printable(final_.native(), 4096), "free disk space and try again");
+}
+
 void StagingFolder::commit() {
   refuse_existing(final_, replaces_);  // It may have appeared meanwhile.
   std::error_code error;

@@ -1,6 +1,7 @@
 // A folder that appears under its name only when it is complete.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 
 namespace quiver {
@@ -22,6 +23,9 @@ class StagingFolder {
 
   /// Where to write.
   const std::filesystem::path& path() const noexcept { return staging_; }
+
+  /// Throws Error(resources) where the disk has less than so many bytes left.
+  void require_space(std::uint64_t bytes) const;
 
   /// Puts the folder into its place; what it replaces is removed afterwards. REQUIRES: called once.
   void commit();

@@ -38,10 +38,16 @@ SweepCheckpoint::SweepCheckpoint(std::filesystem::path file, nlohmann::json sett
                                  bool replaces)
     : file_(std::move(file)), settings_(std::move(settings)) {
   std::error_code error;
-  if (!std::filesystem::exists(file_, error)) return;
+  if (!std::filesystem::exists(file_, error)) {
+    save();  // a place that cannot be written fails now
+    return;
+  }
   const std::string where = printable(file_.native(), 4096);
   if (!resumes) {
-    if (replaces) return;
+    if (replaces) {
+      save();
+      return;
+    }
     throw Error(ErrorCode::usage, "a conversion to this folder was interrupted", where,
                 "go on with --resume, or start again with --force");
   }

@@ -1,0 +1,421 @@
+// Measures a model, chooses widths under a budget, and writes the quantized folder.
+#include "core/quantize/convert.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <numeric>
+#include <optional>
+#include <quiver/error.hpp>
+
+#include "core/model/available_memory.hpp"
+#include "core/model/checkpoint.hpp"
+#include "core/model/role_name.hpp"
+#include "core/model/staging_folder.hpp"
+#include "core/plugin/sha256.hpp"
+#include "core/quantize/allocate_greedy.hpp"
+#include "core/quantize/convert_records.hpp"
+#include "core/quantize/refine_allocation.hpp"
+#include "core/quantize/shared_sweep.hpp"
+#include "core/quantize/static_scores.hpp"
+
+namespace quiver {
+namespace {
+
+constexpr int kStandInBits = 4;
+// Share of the memory that is free which a model may take before a stand-in is used instead.
+constexpr double kMemoryShare = 0.7;
+// Swaps that are measured in one pass.
+constexpr int kSwapBatch = 4;
+
+class Converter {
+ public:
+  Converter(std::shared_ptr<const LoadedModel> model,
+            const std::vector<std::vector<std::int32_t>>& texts, const std::filesystem::path& out,
+            const ConvertOptions& options, const ConvertMeans& means)
+      : model_(std::move(model)), texts_(texts), out_(out), options_(options), means_(means) {
+    layers_ = quantizable_layers(*model_, *means_.encoder.scheme, options_.group_size);
+    fixed_ = fixed_size(*model_, layers_);
+    result_.source_bytes = fixed_.bytes;
+    for (const QuantizableLayer& layer : layers_) {
+      result_.source_bytes += layer.matrix->size_bytes();
+    }
+  }
+
+  Conversion run() {
+    const bool is_root = means_.ranks == nullptr || means_.ranks->rank() == 0;
+    check();
+    if (is_root) {
+      StagingFolder(out_, options_.replaces);  // a place that cannot be written fails now
+      uses_stand_in_ = wants_stand_in();
+      checkpoint_.emplace(SweepCheckpoint::place(out_), sweep_settings(), options_.resumes,
+                          options_.replaces);
+    }
+    if (means_.ranks != nullptr) {
+      uses_stand_in_ = means_.ranks->broadcast(uses_stand_in_ ? "1" : "") == "1";
+    }
+    if (is_measured()) {
+      if (uses_stand_in_) make_stand_ins();
+      result_.reference = uses_stand_in_ ? "uniform_4bit" : "bf16";
+      measure();
+    } else {
+      result_.reference = "structural_rules";
+      if (means_.wants_importance && !texts_.empty()) start_runner();
+    }
+    if (!is_root) return {};
+    allocate();
+    write();
+    return std::move(result_);
+  }
+
+ private:
+  bool is_measured() const { return options_.method == ConvertMethod::measured; }
+
+  void check() const {
+    for (const int bits : options_.bits) {
+      const auto formats = means_.encoder.scheme->formats();
+      const bool is_known = bits == kKeepBits || std::ranges::any_of(formats, [&](const auto& f) {
+                              return f.bits == bits && f.group_size == options_.group_size;
+                            });
+      if (is_known) continue;
+      throw Error(ErrorCode::usage,
+                  fmt::format("the scheme '{}' has no {} bits in groups of {}",
+                              means_.encoder.scheme->name(), bits, options_.group_size),
+                  "--candidate-bits, --group-size",
+                  "'quiver plugins inspect' lists its formats; 16 keeps a layer as it is");
+    }
+  }
+
+  nlohmann::json sweep_settings() const {
+    nlohmann::json settings = model_record(*model_);
+    settings["texts"] = texts_record(texts_);
+    settings["widths"] = options_.bits;
+    settings["group_size"] = options_.group_size;
+    settings["encoder"] = options_.encoder_name;
+    settings["scheme"] = means_.encoder.scheme->name();
+    settings["positions"] = options_.positions;
+    settings["reference"] = uses_stand_in_ ? "uniform_4bit" : "bf16";
+    return settings;
+  }
+
+  bool wants_stand_in() const {
+    if (!is_measured() || options_.reference == ConvertReference::full) return false;
+    if (options_.reference == ConvertReference::uniform4) return true;
+    return static_cast<double>(result_.source_bytes) >
+           kMemoryShare * static_cast<double>(available_memory());
+  }
+
+  void make_stand_ins() {
+    reference_bits_ = kStandInBits;
+    stand_ins_.reserve(layers_.size());
+    for (const QuantizableLayer& layer : layers_) {
+      if (layer.group_size == 0) continue;
+      report("making the stand-in", stand_ins_.size(), layers_.size(), "layers");
+      stand_ins_.emplace_back(*layer.matrix, layer.name,
+                              QuantFormat{kStandInBits, layer.group_size}, means_.encoder,
+                              std::span<const float>(), means_.threads);
+      base_.push_back({layer.matrix, &stand_ins_.back().matrix()});
+      release(layer);
+    }
+  }
+
+  /// Lets the system take the memory behind a layer's pages in the file back.
+  void release(const QuantizableLayer& layer) const {
+    model_->checkpoint()->release(layer.matrix->dense);
+    for (int i = 0; i < layer.matrix->part_count; ++i) {
+      model_->checkpoint()->release(layer.matrix->parts[static_cast<std::size_t>(i)]);
+    }
+  }
+
+  void start_runner() {
+    report("running the reference", 0, 1, "pass");
+    runner_.emplace(model_, means_.kv, means_.threads, texts_, options_.positions, base_);
+    trace_layers(*runner_, layers_, means_.wants_importance);
+  }
+
+  void measure() {
+    start_runner();
+    const SweepOptions options{options_.bits, means_.encoder, means_.wants_importance};
+    const SharedSweep sweep{*runner_,
+                            layers_,
+                            options,
+                            reference_bits_,
+                            means_.threads,
+                            checkpoint_ ? &*checkpoint_ : nullptr,
+                            means_.ranks,
+                            [&](std::uint64_t done, std::uint64_t total) {
+                              return progress("measuring", done, total, "block passes");
+                            }};
+    kl_ = sweep_layers(sweep);
+    runner_.reset();
+  }
+
+  /// The candidates of a layer, as they would be written.
+  SensitivityTable table() const {
+    SensitivityTable table;
+    table.fixed_bytes = fixed_.bytes;
+    table.fixed_parameters = fixed_.parameters;
+    table.uniform_bits = is_measured() ? reference_bits_ : 0;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const QuantizableLayer& layer = layers_[i];
+      SensitivityLayer row{layer.name, layer.role, layer.block,
+                           static_cast<std::uint64_t>(layer.parameters()), layer.group_size,
+                           {}, {}};
+      if (i < kl_.size()) row.kl = kl_[i];
+      for (const int bits : options_.bits) {
+        row.bytes[bits] = bits == kKeepBits ? layer.matrix->size_bytes() : bytes_of(layer, bits);
+      }
+      table.layers.push_back(std::move(row));
+    }
+    return table;
+  }
+
+  std::size_t bytes_of(const QuantizableLayer& layer, int bits) const {
+    return encoded_bytes(*means_.encoder.scheme, {bits, layer.group_size}, layer.matrix->rows,
+                         layer.matrix->columns, layer.matrix->dtype);
+  }
+
+  /// Layers without a choice: no group size fits, or no text used them.
+  bool is_fixed(std::size_t index) const {
+    const QuantizableLayer& layer = layers_[index];
+    return layer.group_size == 0 || (is_measured() && layer.phase < 0) ||
+           (options_.is_optiq && is_measured() && layer.role == Role::embedding);
+  }
+
+  /// What a layer without a choice becomes.
+  LayerFormat fixed_format(std::size_t index, int widest) const {
+    const QuantizableLayer& layer = layers_[index];
+    if (layer.group_size == 0 || widest == kKeepBits) return {};
+    return {widest, layer.group_size};
+  }
+
+  AllocationProblem problem() {
+    SensitivityTable all = table();
+    const int widest = options_.bits.back();
+    SensitivityTable chosen = all;
+    chosen.layers.clear();
+    units_.clear();
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      if (!is_fixed(i)) {
+        chosen.layers.push_back(all.layers[i]);
+        units_.push_back(i);
+        continue;
+      }
+      const LayerFormat format = fixed_format(i, widest);
+      chosen.fixed_bytes += format.bits == kKeepBits ? layers_[i].matrix->size_bytes()
+                                                     : bytes_of(layers_[i], format.bits);
+      chosen.fixed_parameters += static_cast<std::uint64_t>(layers_[i].parameters());
+    }
+    AllocationProblem problem = allocation_problem(chosen, {options_.bits, options_.group_size});
+    if (!is_measured()) {
+      options_.is_optiq ? set_static_scores_by_name(problem) : set_static_scores(problem);
+    } else if (!options_.is_optiq) {
+      set_losses(problem, chosen);
+    }
+    return problem;
+  }
+
+  void allocate() {
+    AllocationProblem problem = this->problem();
+    formats_.assign(layers_.size(), {});
+    if (options_.is_optiq) {
+      const Allocation allocation =
+          allocate_greedy(problem, {options_.target_bpw, options_.rules.floor_per_block});
+      take(problem, allocation.choices, widest_bits(problem, allocation));
+      result_.kl_predicted = allocation.kl;
+      return;
+    }
+    const Allocation allocation = allocate_exact(problem, options_.rules, options_.target_bpw);
+    std::vector<std::size_t> choices = allocation.choices;
+    result_.kl_predicted = allocation.kl;
+    take(problem, choices, options_.bits.back());
+    if (is_measured() && options_.refinement > 0) refine(problem, choices);
+  }
+
+  /// Turns choices into formats.
+  void take(const AllocationProblem& problem, const std::vector<std::size_t>& choices, int widest) {
+    for (std::size_t i = 0; i < layers_.size(); ++i) formats_[i] = fixed_format(i, widest);
+    for (std::size_t u = 0; u < units_.size(); ++u) {
+      const AllocationChoice& choice = problem.units[u].choices[choices[u]];
+      formats_[units_[u]] =
+          choice.bits == kKeepBits ? LayerFormat{} : LayerFormat{choice.bits, choice.group_size};
+    }
+    result_.bpw_linear = evaluate(problem, choices).bpw_linear;
+  }
+
+  /// How many swaps cost the wanted share of the sweep.
+  int swap_trials(const BlockRunner& runner) const {
+    const SweepOptions options{options_.bits, means_.encoder, false};
+    std::uint64_t work = 0;
+    for (const QuantizableLayer& layer : layers_) {
+      if (layer.phase >= 0) work += layer_work(runner, layer, options);
+    }
+    const double trials =
+        options_.refinement * static_cast<double>(work) / static_cast<double>(runner.phases());
+    return static_cast<int>(std::min(trials, 10000.0));
+  }
+
+  void refine(const AllocationProblem& problem, const std::vector<std::size_t>& start) {
+    start_runner();
+    const auto allowed = allowed_choices(problem, options_.rules);
+    const std::uint64_t budget = unit_budget(problem, allowed, options_.target_bpw);
+    const int trials = swap_trials(*runner_);
+    std::uint64_t done = 0;
+    const AllocationMeasure measure = [&](std::span<const std::vector<std::size_t>> allocations) {
+      report("refining", done, static_cast<std::uint64_t>(trials), "swaps");
+      done += allocations.size();
+      std::vector<double> kls;
+      for (const auto& choices : allocations) kls.push_back(measured_kl(problem, choices));
+      return kls;
+    };
+    const Refinement refined = refine_allocation(problem, options_.rules, budget, start, trials,
+                                                 kSwapBatch, measure);
+    result_.swaps_tried = refined.tried;
+    result_.swaps_kept = refined.kept;
+    take(problem, refined.choices, options_.bits.back());
+  }
+
+  /// The divergence of an allocation, from the checkpoint where it has been measured before.
+  double measured_kl(const AllocationProblem& problem, const std::vector<std::size_t>& choices) {
+    std::string key;
+    for (std::size_t u = 0; u < choices.size(); ++u) {
+      key += fmt::format("{} ", problem.units[u].choices[choices[u]].bits);
+    }
+    key = sha256_hex(key);
+    if (const auto known = checkpoint_->find_allocation(key)) return *known;
+    take(problem, choices, options_.bits.back());
+    WeightVariant variant;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      if (formats_[i].bits != kKeepBits) {
+        variant.push_back({layers_[i].matrix, &encoded(i, formats_[i].bits)});
+      } else if (reference_bits_ != 0 && layers_[i].group_size != 0) {
+        variant.push_back({layers_[i].matrix, layers_[i].matrix});
+      }
+    }
+    const double kl = mean(runner_->divergences({&variant, 1}, [&] {
+      return means_.progress && means_.progress("refining", 0, 0, "swaps");
+    })[0]);
+    checkpoint_->add_allocation(key, kl);
+    return kl;
+  }
+
+  /// A layer's encoding; the last two widths of each layer are kept, which is what swaps go between.
+  const StoredMatrix& encoded(std::size_t layer, int bits) {
+    auto& kept = encoded_[layer];
+    const auto found = std::ranges::find(kept, bits, [](const auto& e) { return e.first; });
+    if (found != kept.end()) return found->second.matrix();
+    if (kept.size() == 2) kept.erase(kept.begin());
+    kept.emplace_back(bits, EncodedMatrix(*layers_[layer].matrix, layers_[layer].name,
+                                          {bits, layers_[layer].group_size}, means_.encoder,
+                                          layers_[layer].importance, means_.threads));
+    return kept.back().second.matrix();
+  }
+
+  void write() {
+    encoded_.clear();
+    StagingFolder staging(out_, options_.replaces);
+    const QuantizedFolder folder{*model_, layers_, formats_, means_.encoder};
+    staging.require_space(written_bytes());
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      const QuantizableLayer& layer = layers_[i];
+      result_.layers.push_back({layer.name, layer.role, layer.block, layer.matrix->rows,
+                                layer.matrix->columns, formats_[i],
+                                i < kl_.size() ? kl_[i] : WidthDivergences{}});
+      if (layer.group_size == 0) {
+        result_.warnings.push_back(fmt::format(
+            "{} stays as it is: no group size divides its {} columns", layer.name,
+            layer.matrix->columns));
+      } else if (layer.group_size != options_.group_size) {
+        result_.warnings.push_back(fmt::format("{} has groups of {}: {} does not divide its {} "
+                                               "columns", layer.name, layer.group_size,
+                                               options_.group_size, layer.matrix->columns));
+      }
+    }
+    const WrittenFolder written = write_quantized_folder(
+        folder, staging.path(), means_.threads, [&](std::uint64_t done, std::uint64_t total) {
+          return !progress("writing", done / 1000000, total / 1000000, "MB");
+        });
+    result_.bytes = written.bytes;
+    result_.bpw_true = 8.0 * static_cast<double>(written.bytes) /
+                       static_cast<double>(parameter_count(*model_, layers_));
+    write_json_file(staging.path() / "optiq_metadata.json", metadata(result_, options_));
+    write_json_file(staging.path() / "sensitivity.json",
+                    sensitivity_record(result_, options_, fixed_));
+    report("reading back", 0, 1, "folder");
+    verify_quantized_folder(folder, written, staging.path());
+    measure_written(staging);
+    staging.commit();
+    checkpoint_->remove();
+  }
+
+  std::uint64_t written_bytes() const {
+    std::uint64_t bytes = fixed_.bytes;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      bytes += formats_[i].bits == kKeepBits ? layers_[i].matrix->size_bytes()
+                                             : bytes_of(layers_[i], formats_[i].bits);
+    }
+    return bytes;
+  }
+
+  /// Loads what was written as any user would, and measures that.
+  void measure_written(const StagingFolder& staging) {
+    if (texts_.empty()) return;
+    const auto written = means_.load(staging.path());
+    if (!runner_ || runner_->phase() != 0) start_runner();
+    const auto layers = quantizable_layers(*written, *means_.encoder.scheme, options_.group_size);
+    WeightVariant variant;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      if (layers.at(i).name != layers_[i].name) {
+        throw Error(ErrorCode::internal, "the written folder has other layers than the model",
+                    layers_[i].name, "report this");
+      }
+      variant.push_back({layers_[i].matrix, layers[i].matrix});
+    }
+    report("measuring the result", 0, 1, "pass");
+    const auto divergence = runner_->divergences({&variant, 1}, [&] {
+      return means_.progress && means_.progress("measuring the result", 0, 1, "pass");
+    });
+    result_.kl_measured = mean(divergence[0]);
+  }
+
+  bool progress(std::string_view stage, std::uint64_t done, std::uint64_t total,
+                std::string_view unit) const {
+    return means_.progress && means_.progress(stage, done, total, unit);
+  }
+
+  /// Tells, and ends where the user wants to.
+  void report(std::string_view stage, std::uint64_t done, std::uint64_t total,
+              std::string_view unit) const {
+    if (progress(stage, done, total, unit)) throw Error(ErrorCode::interrupted, "interrupted");
+  }
+
+  std::shared_ptr<const LoadedModel> model_;
+  const std::vector<std::vector<std::int32_t>>& texts_;
+  const std::filesystem::path& out_;
+  const ConvertOptions& options_;
+  const ConvertMeans& means_;
+  std::vector<QuantizableLayer> layers_;
+  FixedSize fixed_;
+  bool uses_stand_in_ = false;
+  int reference_bits_ = 0;  ///< Of the stand-in; 0 = none.
+  std::vector<EncodedMatrix> stand_ins_;
+  WeightVariant base_;
+  std::optional<BlockRunner> runner_;
+  std::optional<SweepCheckpoint> checkpoint_;
+  std::vector<WidthDivergences> kl_;
+  std::vector<std::size_t> units_;  ///< Layer of each unit of the problem.
+  std::vector<LayerFormat> formats_;
+  std::map<std::size_t, std::vector<std::pair<int, EncodedMatrix>>> encoded_;
+  Conversion result_;
+};
+
+}  // namespace
+
+Conversion convert(std::shared_ptr<const LoadedModel> model,
+                   const std::vector<std::vector<std::int32_t>>& texts,
+                   const std::filesystem::path& out, const ConvertOptions& options,
+                   const ConvertMeans& means) {
+  return Converter(std::move(model), texts, out, options, means).run();
+}
+
+}  // namespace quiver

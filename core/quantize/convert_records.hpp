@@ -1,0 +1,27 @@
+// What a conversion writes about itself, and what its checkpoint is recognized by.
+#pragma once
+
+#include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <vector>
+
+#include "core/quantize/convert.hpp"
+
+namespace quiver {
+
+/// What identifies a model's weights without reading them all: sums over config and headers, and
+/// over a piece of every tensor.
+nlohmann::json model_record(const LoadedModel& model);
+
+/// A sum over the calibration texts.
+nlohmann::json texts_record(const std::vector<std::vector<std::int32_t>>& texts);
+
+/// optiq_metadata.json, as the reference package writes it, with true sizes added.
+nlohmann::json metadata(const Conversion& conversion, const ConvertOptions& options);
+
+/// sensitivity.json: the table of divergences, which read_sensitivity() and the reference package
+/// read.
+nlohmann::json sensitivity_record(const Conversion& conversion, const ConvertOptions& options,
+                                  const FixedSize& fixed);
+
+}  // namespace quiver
