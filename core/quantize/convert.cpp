@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <numeric>
 #include <optional>
 #include <quiver/error.hpp>
+#include <set>
 
 #include "core/model/available_memory.hpp"
 #include "core/model/checkpoint.hpp"
@@ -54,6 +56,7 @@ class Converter {
     if (means_.ranks != nullptr) {
       uses_stand_in_ = means_.ranks->broadcast(uses_stand_in_ ? "1" : "") == "1";
     }
+    check_weights();
     if (is_measured()) {
       if (uses_stand_in_) make_stand_ins();
       result_.reference = uses_stand_in_ ? "uniform_4bit" : "bf16";
@@ -84,6 +87,51 @@ class Converter {
                   "--candidate-bits, --group-size",
                   "'quiver plugins inspect' lists its formats; 16 keeps a layer as it is");
     }
+  }
+
+  /// One bad weight would spoil every figure, so they are looked for first.
+  void check_weights() const {
+    std::set<std::string> held;
+    for (std::size_t i = 0; i < layers_.size(); ++i) {
+      report("checking", i, layers_.size(), "layers");
+      if (!is_finite(*layers_[i].matrix)) throw not_finite(layers_[i].name);
+      release(layers_[i]);
+      held.insert(layers_[i].name + ".weight");
+    }
+    for (const std::string& name : model_->checkpoint()->names()) {
+      const TensorView& tensor = *model_->checkpoint()->find(name);
+      const bool is_float =
+          tensor.dtype == DType::f32 || tensor.dtype == DType::f16 || tensor.dtype == DType::bf16;
+      if (!is_float || held.contains(name)) continue;
+      StoredMatrix matrix;
+      matrix.rows = tensor.rows();
+      matrix.columns = tensor.columns();
+      matrix.dtype = tensor.dtype;
+      matrix.dense = tensor.data;
+      if (!is_finite(matrix)) throw not_finite(name);
+    }
+  }
+
+  bool is_finite(const StoredMatrix& matrix) const {
+    constexpr std::int64_t kTaskElements = std::int64_t{1} << 18U;
+    const std::int64_t step =
+        std::max<std::int64_t>(1, kTaskElements / std::max<std::int64_t>(1, matrix.columns));
+    std::atomic<bool> is_finite{true};
+    means_.threads.run(static_cast<int>((matrix.rows + step - 1) / step), [&](int task, int) {
+      const std::int64_t rows = std::min(step, matrix.rows - task * step);
+      std::vector<float> values(static_cast<std::size_t>(rows * matrix.columns));
+      matrix.decode(task * step, rows, values);
+      // A sum of x * 0 is 0 unless some x is not finite.
+      float sum = 0;
+      for (const float value : values) sum += value * 0.0F;
+      if (!(sum == 0.0F)) is_finite = false;
+    });
+    return is_finite;
+  }
+
+  static Error not_finite(const std::string& name) {
+    return Error(ErrorCode::bad_input, "a weight is not a finite number", name,
+                 "use an undamaged checkpoint");
   }
 
   nlohmann::json sweep_settings() const {
