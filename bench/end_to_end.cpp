@@ -1,11 +1,9 @@
 // Times a model folder from start to text: load, first token, prompts, decoding. Prints one line of
 // JSON, which bench/peers reads.
+#include "bench/load_model.hpp"
 #include "bench/process_usage.hpp"
 #include "core/decode/engine.hpp"
 #include "core/kernels/kernel_table.hpp"
-#include "core/plugin/offers.hpp"
-#include "core/plugin/registry.hpp"
-#include "core/plugin/rehearsal.hpp"
 
 #include <quiver/error.hpp>
 
@@ -16,7 +14,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <filesystem>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -25,7 +22,6 @@
 
 namespace {
 
-namespace fs = std::filesystem;
 using quiver::Sequence;
 using quiver::bench::median;
 using quiver::bench::Stopwatch;
@@ -102,18 +98,6 @@ std::unique_ptr<Settings> parse(int argc, char** argv) {
   return settings;
 }
 
-std::shared_ptr<const quiver::LoadedModel> load_model(
-    const Settings& settings, const std::shared_ptr<const quiver::PluginRegistry>& registry) {
-  const auto architectures = [registry](std::string_view type) -> quiver::ArchitectureOffer {
-    quiver::FoundArchitecture found = quiver::find_architecture(*registry, type);
-    return {std::move(found.architecture), std::move(found.offer), found.plugin->name()};
-  };
-  const auto schemes = [registry](std::string_view name) {
-    return quiver::quant_scheme(*registry, name);
-  };
-  return quiver::LoadedModel::load(settings.model, architectures, schemes);
-}
-
 quiver::ComputeOptions compute_options(const Settings& settings) {
   quiver::ComputeOptions options;
   if (settings.compute == "exact") options.mode = quiver::ComputeMode::exact;
@@ -124,16 +108,10 @@ quiver::ComputeOptions compute_options(const Settings& settings) {
 }
 
 std::unique_ptr<quiver::Engine> make_engine(const Settings& settings, quiver::ThreadPool& threads) {
-  const fs::path folder = settings.plugins;
-  const auto registry = std::make_shared<const quiver::PluginRegistry>(
-      quiver::default_registry_options({&folder, 1}));
-  const std::size_t colon = std::min(settings.kv.find(':'), settings.kv.size());
-  const std::string options =
-      colon < settings.kv.size() ? settings.kv.substr(colon + 1) : std::string();
-  auto kv = quiver::create_kv_strategy(*registry, settings.kv.substr(0, colon),
-                                       quiver::OptionInput::from_text(options));
-  return std::make_unique<quiver::Engine>(load_model(settings, registry), std::move(kv), threads,
-                                          compute_options(settings));
+  const auto registry = quiver::bench::open_registry(settings.plugins);
+  return std::make_unique<quiver::Engine>(quiver::bench::load_model(settings.model, registry),
+                                          quiver::bench::kv_strategy(settings.kv, registry),
+                                          threads, compute_options(settings));
 }
 
 /// Bytes of weights that a decoded token reads. An embedding is read whole where it is the head

@@ -21,8 +21,13 @@ class Ranks {
   /// Sends a text to rank 0, which is another one.
   virtual void send(const std::string& text) = 0;
 
-  /// In rank 0: the next text that has arrived; nothing where none has, unless `waits`.
+  /// In rank 0: the next text that has arrived; nothing where none has, with `waits` not before
+  /// some tenths of a second have passed.
   virtual std::optional<std::string> receive(bool waits) = 0;
+
+  /// Ends all processes of the job, this one too, with an exit status: for those that failed, while
+  /// the others would wait for them.
+  virtual void end_all(int status) = 0;
 };
 
 }  // namespace quiver

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
-#include <quiver/error.hpp>
 #include <set>
 
 namespace quiver {
@@ -32,18 +31,8 @@ class Sweep {
       collect(false);
       return sweep_.progress && sweep_.progress(done_, total_);
     };
-    try {
-      measure_layers(sweep_.runner, sweep_.layers, sweep_.options, sweep_.reference_bits,
-                     sweep_.threads, hooks);
-    } catch (const Error& error) {
-      if (is_root()) throw;
-      sweep_.ranks->send(nlohmann::json({{"code", static_cast<int>(error.code())},
-                                         {"error", error.message()},
-                                         {"where", error.where()},
-                                         {"hint", error.hint()}})
-                             .dump());
-      throw;
-    }
+    measure_layers(sweep_.runner, sweep_.layers, sweep_.options, sweep_.reference_bits,
+                   sweep_.threads, hooks);
     if (!is_root()) return {};
     while (waiting_ > 0) {
       if (sweep_.progress && sweep_.progress(done_, total_)) {
@@ -111,8 +100,7 @@ class Sweep {
       const auto text = sweep_.ranks->receive(waits);
       if (!text) return;
       const nlohmann::json json = nlohmann::json::parse(*text);
-      if (json.contains("error")) {
-        // The other results of that rank will not come.
+      if (json.contains("error")) {  // the other results of that rank will not come
         throw Error(static_cast<ErrorCode>(json.at("code").get<int>()), json.at("error"),
                     json.at("where"), json.at("hint"));
       }
@@ -146,6 +134,14 @@ class Sweep {
 std::uint64_t layer_work(const BlockRunner& runner, const QuantizableLayer& layer,
                          const SweepOptions& options) {
   return static_cast<std::uint64_t>(runner.phases() - layer.phase) * options.bits.size();
+}
+
+void send_failure(Ranks& ranks, const Error& error) {
+  ranks.send(nlohmann::json({{"code", static_cast<int>(error.code())},
+                             {"error", error.message()},
+                             {"where", error.where()},
+                             {"hint", error.hint()}})
+                 .dump());
 }
 
 std::vector<WidthDivergences> sweep_layers(const SharedSweep& sweep) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <quiver/error.hpp>
 #include <span>
 #include <vector>
 
@@ -30,8 +31,11 @@ std::uint64_t layer_work(const BlockRunner& runner, const QuantizableLayer& laye
 
 /// Measures what the checkpoint lacks; every result is in it when the call returns or throws.
 /// Layers are dealt out to the ranks in turn. Gives the divergences by layer (empty for those that
-/// no text uses); in ranks other than 0 an empty list. A rank that fails sends word, which
-/// ends the sweep with its Error.
+/// no text uses); in ranks other than 0 an empty list. Word from a rank
+/// that failed (send_failure()) ends the sweep with its Error.
 std::vector<WidthDivergences> sweep_layers(const SharedSweep& sweep);
+
+/// Tells rank 0 why this rank gives up.
+void send_failure(Ranks& ranks, const Error& error);
 
 }  // namespace quiver

@@ -9,6 +9,7 @@
 #include "host/cli/console.hpp"
 #include "host/cli/encoder_choice.hpp"
 #include "host/cli/interrupt.hpp"
+#include "host/cli/job_ranks.hpp"
 #include "host/cli/model_location.hpp"
 #include "host/cli/model_report.hpp"
 #include "host/cli/progress.hpp"
@@ -200,6 +201,22 @@ std::string summary(const Conversion& conversion, const std::string& output, dou
   return text + fmt::format("{:.0f} s\n", seconds);
 }
 
+/// Converts; where rank 0 fails, or hears from another one that did, the whole job ends.
+Conversion convert_together(const std::shared_ptr<const LoadedModel>& model,
+                            const std::vector<std::vector<std::int32_t>>& texts,
+                            const std::filesystem::path& out, const ConvertOptions& options,
+                            const ConvertMeans& means, bool is_json) {
+  if (means.ranks == nullptr || means.ranks->rank() != 0) {
+    return convert(model, texts, out, options, means);
+  }
+  try {
+    return convert(model, texts, out, options, means);
+  } catch (...) {
+    means.ranks->end_all(report_current_exception(is_json));
+    throw;
+  }
+}
+
 int run(const Arguments& arguments) {
   if (!arguments.has("output")) {
     throw Error(ErrorCode::usage, "--output is missing", "convert", "say where to write");
@@ -214,17 +231,25 @@ int run(const Arguments& arguments) {
   if (options.method == ConvertMethod::measured || encoder.uses_importance) {
     texts = calibration_texts(arguments, folder, options.is_optiq);
   }
+  const auto ranks = open_ranks();
+  const bool is_root = ranks == nullptr || ranks->rank() == 0;
   StageLine line;
   ConvertMeans means{{encoder.scheme, encoder.encode},
                      encoder.uses_importance,
                      session.kv_strategy(NamedOptions{.name = "f32", .options = ""}),
                      session.threads(),
-                     nullptr,
+                     ranks.get(),
                      [&](std::string_view stage, std::uint64_t done, std::uint64_t total,
-                         std::string_view unit) { return line.update(stage, done, total, unit); },
+                         std::string_view unit) {
+                       return is_root ? line.update(stage, done, total, unit)
+                                      : interrupt_flag().load();
+                     },
                      [&](const std::filesystem::path& written) { return session.load(written); }};
-  const Conversion conversion = convert(model, texts, arguments.path("output"), options, means);
+  const Conversion conversion =
+      convert_together(model, texts, arguments.path("output"), options, means,
+                       arguments.flag("json"));
   line.clear();
+  if (!is_root) return 0;
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   for (const std::string& warning : conversion.warnings) warn(warning);
   if (arguments.flag("json")) {
