@@ -14,6 +14,8 @@ target_sources(quiver_core PRIVATE
   plugin/check_plan.cpp
   plugin/check_process.cpp
   plugin/check_quant.cpp
+  plugin/check_quant_encoder.cpp
+  plugin/check_quant_storage.cpp
   plugin/check_sampler.cpp
   plugin/check_scene.cpp
   plugin/check_support.cpp
@@ -78,6 +80,7 @@ target_sources(quiver_core PRIVATE
   quantize/allocate_greedy.cpp
   quantize/allocation.cpp
   quantize/layer_names.cpp
+  quantize/named_encoder.cpp
   quantize/relaxed_allocation.cpp
   quantize/sensitivity_table.cpp
   quantize/static_scores.cpp)
