@@ -14,6 +14,8 @@ target_sources(quiver_core PRIVATE
   plugin/check_plan.cpp
   plugin/check_process.cpp
   plugin/check_quant.cpp
+  plugin/check_quant_encoder.cpp
+  plugin/check_quant_storage.cpp
   plugin/check_sampler.cpp
   plugin/check_scene.cpp
   plugin/check_support.cpp
@@ -83,6 +85,7 @@ target_sources(quiver_core PRIVATE
   quantize/convert_records.cpp
   quantize/encoded_matrix.cpp
   quantize/layer_names.cpp
+  quantize/named_encoder.cpp
   quantize/quantized_folder.cpp
   quantize/refine_allocation.cpp
   quantize/relaxed_allocation.cpp

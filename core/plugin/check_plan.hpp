@@ -60,6 +60,7 @@ void add_architecture_checks(const PluginOffer& offer, std::vector<Check>& plan)
 void add_sampler_checks(const PluginOffer& offer, std::vector<Check>& plan);
 void add_canvas_checks(const PluginOffer& offer, std::vector<Check>& plan);
 void add_quant_checks(const PluginOffer& offer, std::vector<Check>& plan);
+void add_quant_encoder_checks(const PluginOffer& offer, std::vector<Check>& plan);
 void add_kv_checks(const PluginOffer& offer, std::vector<Check>& plan);
 
 // What each kind does when all of a plugin is to be exercised: makes the offer with its default

@@ -1,11 +1,13 @@
 // quiver quantize-tensor: encodes the weights of one safetensors file, for checks of formats.
 #include "core/plugin/call_plugin.hpp"
+#include "core/quantize/named_encoder.hpp"
 #include "core/tensor/half.hpp"
 #include "core/tensor/printable.hpp"
 #include "core/tensor/safetensors.hpp"
 #include "core/tensor/safetensors_writer.hpp"
 #include "host/cli/commands.hpp"
 #include "host/cli/console.hpp"
+#include "host/cli/encoder_option.hpp"
 #include "host/cli/interrupt.hpp"
 #include "host/cli/progress.hpp"
 #include "host/cli/session.hpp"
@@ -39,11 +41,14 @@ constexpr OptionRow kOptions[] = {
      .value = "N",
      .default_value = "64",
      .help = "Weights that share their parameters"},
+    kEncoderOption,
 };
 constexpr OptionGroup kGroups[] = {{"Options", kOptions}};
 constexpr Example kExamples[] = {
     {"quantize-tensor in.safetensors -o out.safetensors --bits 4 --group-size 64",
-     "Every NAME.weight becomes NAME.weight, NAME.scales and NAME.biases"}};
+     "Every NAME.weight becomes NAME.weight, NAME.scales and NAME.biases"},
+    {"quantize-tensor in.safetensors -o out.safetensors --bits 3 --encoder refit",
+     "The same with less error"}};
 
 /// One tensor of the input, and what becomes of it.
 struct Job {
@@ -54,8 +59,9 @@ struct Job {
 
 class Quantizer {
  public:
-  Quantizer(std::shared_ptr<const QuantScheme> scheme, QuantFormat format)
-      : scheme_(std::move(scheme)), format_(format) {
+  Quantizer(std::shared_ptr<const QuantScheme> scheme, QuantFormat format,
+            const std::string& encoder)
+      : scheme_(std::move(scheme)), format_(format), encoder_(*scheme_, encoder) {
     const auto formats = scheme_->formats();
     const bool is_known = std::ranges::any_of(formats, [&](const QuantFormat& known) {
       return known.bits == format.bits && known.group_size == format.group_size;
@@ -122,7 +128,8 @@ class Quantizer {
                    std::span<const std::span<std::byte>> parts) const {
     try {
       call_plugin(scheme_->name(), "encoding a tensor", [&] {
-        scheme_->encode(weights, rows, job.tensor->columns(), format_, job.tensor->dtype, parts);
+        encoder_.encode(weights, rows, job.tensor->columns(), format_, job.tensor->dtype, {},
+                        parts);
       });
     } catch (const Error& error) {
       throw Error(error.code(), error.message(), printable(job.tensor->name), error.hint());
@@ -131,6 +138,7 @@ class Quantizer {
 
   std::shared_ptr<const QuantScheme> scheme_;
   QuantFormat format_;
+  NamedEncoder encoder_;
 };
 
 std::vector<TensorInfo> declare(const std::vector<Job>& jobs) {
@@ -162,7 +170,8 @@ int run(const Arguments& arguments) {
   const QuantFormat format{static_cast<std::int32_t>(arguments.integer("bits", 1, 32)),
                            static_cast<std::int32_t>(arguments.integer("group-size", 1))};
   const SafetensorsFile input = SafetensorsFile::open(arguments.path("IN"));
-  const Quantizer quantizer(session.scheme(arguments.text("scheme")), format);
+  const Quantizer quantizer(session.scheme(arguments.text("scheme")), format,
+                            arguments.text("encoder"));
   std::vector<Job> jobs;
   for (const TensorView& tensor : input.tensors()) jobs.push_back(quantizer.plan(tensor));
   auto metadata = input.metadata();

@@ -67,6 +67,19 @@ void write(std::byte* array, std::size_t index, T value) noexcept {
 
 }  // namespace
 
+float as_stored(DType type, float value) noexcept {
+  switch (type) {
+    case DType::f16: return from_f16(to_f16(value));
+    case DType::bf16: return from_bf16(to_bf16(value));
+    default: return value;
+  }
+}
+
+float beside(DType type, float stored, int steps) noexcept {
+  if (type == DType::f16) return from_f16(static_cast<std::uint16_t>(to_f16(stored) + steps));
+  return from_bf16(static_cast<std::uint16_t>(to_bf16(stored) + steps));
+}
+
 bool store_parameter(DType type, std::byte* array, std::size_t index, float value) noexcept {
   switch (type) {
     case DType::f16: write(array, index, to_f16(value)); break;

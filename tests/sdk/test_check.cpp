@@ -117,7 +117,22 @@ INSTANTIATE_TEST_SUITE_P(
         Case{kQuant, "needs-alignment", "crude/saved-equals-direct", "saved bytes"},
         Case{kQuant, "takes-nan", "crude/non-finite-weights-refused", "not finite"},
         Case{kQuant, "wrong-code", "crude/non-finite-weights-refused", "bad_input"},
-        Case{kQuant, "decodes-otherwise", "crude/packed-format-true", "scale * code"}));
+        Case{kQuant, "decodes-otherwise", "crude/packed-format-true", "scale * code"},
+        Case{kQuant, "answers-any", "crude/encoders-listed", "unknown extension"},
+        Case{kQuant, "encoder-twice", "crude/encoders-listed", "twice"},
+        Case{kQuant, "encoder-any", "crude/encoders-listed", "does not list"},
+        Case{kQuant, "encoder-remembers", "crude/encoders-deterministic-within-buffers", "second"},
+        Case{kQuant, "encoder-overruns", "crude/encoders-deterministic-within-buffers", ""},
+        Case{kQuant, "encoder-counts-rows", "crude/encoders-deterministic-within-buffers",
+             "a row otherwise"},
+        Case{kQuant, "encoder-weighs", "crude/encoders-deterministic-within-buffers",
+             "does not use the importance"},
+        Case{kQuant, "encoder-worse", "crude/encoders-never-worse", "squared error"},
+        Case{kQuant, "encoder-other-first", "crude/encoders-never-worse", "scheme's own"},
+        Case{kQuant, "encoder-takes-nan", "crude/encoders-refuse-bad-input", "importances"},
+        Case{kQuant, "takes-nan", "crude/encoders-refuse-bad-input", "not finite"},
+        Case{kQuant, "encoder-remembers", "crude/encoders-independent-of-threads",
+             "other threads"}));
 
 constexpr const char* kKv = QUIVER_TEST_PLUGINS "/bad-kv.so";
 INSTANTIATE_TEST_SUITE_P(

@@ -70,6 +70,12 @@ class QuantScheme {
 
   /// Which of core's layouts the stored parts of a format are in.
   virtual PackedFormat packed_format(const QuantFormat& format) const = 0;
+
+  /// The implementation of an optional interface by its id, e.g. QuantEncoder::kInterfaceId, valid
+  /// as long as the scheme; nullptr for any other id.
+  virtual const void* extension([[maybe_unused]] std::string_view interface_id) const {
+    return nullptr;
+  }
 };
 
 }  // namespace quiver

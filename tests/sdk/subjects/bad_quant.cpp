@@ -1,6 +1,7 @@
 // A quantization scheme whose defect is chosen by an environment variable; good without one.
 #include <quiver/error.hpp>
 #include <quiver/plugin.hpp>
+#include <quiver/quant_encoder.hpp>
 #include <quiver/quant_scheme.hpp>
 
 #include <atomic>
@@ -82,7 +83,62 @@ class Scheme final : public QuantScheme {
   }
 
   PackedFormat packed_format(const QuantFormat&) const override { return PackedFormat::affine; }
+
+  const void* extension(std::string_view id) const override;
 };
+
+/// The scheme's own encoding under two names, the second with defects.
+class Encoders final : public QuantEncoder {
+ public:
+  explicit Encoders(const Scheme& scheme) : scheme_(scheme) {}
+
+  std::span<const QuantEncoderInfo> encoders() const override {
+    static constexpr QuantEncoderInfo kTwice[] = {{"plain", "As it is", false},
+                                                  {"plain", "As it is", false}};
+    static constexpr QuantEncoderInfo kEncoders[] = {{"plain", "As it is", false},
+                                                     {"other", "Almost the same", true}};
+    static constexpr QuantEncoderInfo kSilent[] = {{"plain", "As it is", false},
+                                                   {"other", "Almost the same", false}};
+    if (defect() == "encoder-twice") return kTwice;
+    return defect() == "encoder-weighs" ? std::span<const QuantEncoderInfo>(kSilent) : kEncoders;
+  }
+
+  void encode(std::string_view name, std::span<const float> weights, std::int64_t rows,
+              std::int64_t columns, const QuantFormat& format, DType type,
+              std::span<const float> importance,
+              std::span<const std::span<std::byte>> parts) const override {
+    static std::atomic<int> calls{0};
+    if (name != "plain" && name != "other" && defect() != "encoder-any") {
+      throw Error(ErrorCode::usage, "no such encoder");
+    }
+    for (const float value : importance) {
+      if (!(value >= 0) && defect() != "encoder-takes-nan") {
+        throw Error(ErrorCode::bad_input, "bad importance");
+      }
+    }
+    scheme_.encode(weights, rows, columns, format, type, parts);
+    if (name == "plain") {
+      if (defect() == "encoder-other-first") parts[0][0] ^= std::byte{1};
+      return;
+    }
+    if (defect() == "encoder-worse") parts[0].back() ^= std::byte{16};
+    if (defect() == "encoder-remembers") parts[0][0] = static_cast<std::byte>(++calls);
+    if (defect() == "encoder-overruns") parts[2].data()[parts[2].size()] = std::byte{1};
+    if (defect() == "encoder-counts-rows") parts[0][0] = static_cast<std::byte>(rows);
+    if (defect() == "encoder-weighs" && !importance.empty()) {
+      for (std::byte& code : parts[0]) code ^= std::byte{1};
+    }
+  }
+
+ private:
+  const Scheme& scheme_;
+};
+
+const void* Scheme::extension(std::string_view id) const {
+  static const Encoders encoders(*this);
+  if (defect() == "answers-any") return this;
+  return provide<QuantEncoder>(id, encoders);
+}
 
 const void* get(std::string_view id) {
   static const Scheme scheme;
