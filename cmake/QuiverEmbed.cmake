@@ -20,3 +20,19 @@ function(quiver_embed_templates target folder)
   file(COPY_FILE ${output}.new ${output} ONLY_IF_DIFFERENT)
   target_sources(${target} PRIVATE ${output})
 endfunction()
+
+# quiver_embed_text(target file header function): compiles a text file into a target, as what
+# `std::string_view function() noexcept` of the header returns.
+function(quiver_embed_text target file header name)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+  file(READ ${file} content)
+  set(output ${CMAKE_CURRENT_BINARY_DIR}/${name}.cpp)
+  file(WRITE ${output}.new
+    "// Made by cmake/QuiverEmbed.cmake from ${file}.\n"
+    "#include \"${header}\"\n\n"
+    "namespace quiver {\n\n"
+    "std::string_view ${name}() noexcept {\n"
+    "  return R\"quiver_text(${content})quiver_text\";\n}\n\n}  // namespace quiver\n")
+  file(COPY_FILE ${output}.new ${output} ONLY_IF_DIFFERENT)
+  target_sources(${target} PRIVATE ${output})
+endfunction()
