@@ -3,11 +3,11 @@
 #include "core/quantize/calibration.hpp"
 #include "core/quantize/calibration_text.hpp"
 #include "core/quantize/convert.hpp"
+#include "core/quantize/named_encoder.hpp"
 #include "core/tensor/printable.hpp"
 #include "host/cli/allocation_options.hpp"
 #include "host/cli/commands.hpp"
 #include "host/cli/console.hpp"
-#include "host/cli/encoder_choice.hpp"
 #include "host/cli/interrupt.hpp"
 #include "host/cli/job_ranks.hpp"
 #include "host/cli/model_location.hpp"
@@ -44,7 +44,11 @@ constexpr OptionRow kOptions[] = {
      .default_value = "auto",
      .help = "What layers are compared with: the full weights, or a 4-bit copy where they are "
              "larger than the memory"},
-    kEncoderOption,
+    {.name = "encoder",
+     .value = "NAME",
+     .default_value = "exact",
+     .help = "How codes are chosen: exact (MLX's own), refit (least squares, weighted by the "
+             "calibration), search (for 2 and 3 bits)"},
     {.name = "refine",
      .value = "SHARE",
      .default_value = "0.1",
@@ -226,16 +230,17 @@ int run(const Arguments& arguments) {
   const auto folder = find_model_folder(arguments.text("MODEL"));
   Session session(arguments);
   const auto model = session.load(folder);
-  const EncoderChoice encoder = choose_encoder(session, "affine", arguments.text("encoder"));
+  const auto scheme = session.scheme("affine");
+  const NamedEncoder encoder(*scheme, options.encoder_name);
   std::vector<std::vector<std::int32_t>> texts;
-  if (options.method == ConvertMethod::measured || encoder.uses_importance) {
+  if (options.method == ConvertMethod::measured || encoder.uses_importance()) {
     texts = calibration_texts(arguments, folder, options.is_optiq);
   }
   const auto ranks = open_ranks();
   const bool is_root = ranks == nullptr || ranks->rank() == 0;
   StageLine line;
-  ConvertMeans means{{encoder.scheme, encoder.encode},
-                     encoder.uses_importance,
+  ConvertMeans means{{scheme, [&](auto... what) { encoder.encode(what...); }},
+                     encoder.uses_importance(),
                      session.kv_strategy(NamedOptions{.name = "f32", .options = ""}),
                      session.threads(),
                      ranks.get(),
