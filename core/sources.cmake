@@ -81,6 +81,7 @@ target_sources(quiver_core PRIVATE
   quantize/allocate_greedy.cpp
   quantize/allocation.cpp
   quantize/block_runner.cpp
+  quantize/check_weights.cpp
   quantize/convert.cpp
   quantize/convert_records.cpp
   quantize/encoded_matrix.cpp
@@ -93,4 +94,5 @@ target_sources(quiver_core PRIVATE
   quantize/sensitivity_table.cpp
   quantize/shared_sweep.cpp
   quantize/static_scores.cpp
-  quantize/sweep_checkpoint.cpp)
+  quantize/sweep_checkpoint.cpp
+  quantize/uniform_results.cpp)

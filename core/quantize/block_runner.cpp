@@ -8,6 +8,7 @@
 #include "core/decode/engine.hpp"
 #include "core/decode/philox.hpp"
 #include "core/eval/divergence.hpp"
+#include "core/eval/perplexity.hpp"
 
 namespace quiver {
 namespace {
@@ -249,14 +250,27 @@ const float* BlockRunner::reference_row(int text, int position) const {
 
 std::vector<TextDivergences> BlockRunner::divergences(std::span<const WeightVariant> variants,
                                                       const std::function<bool()>& interrupted) {
+  std::vector<TextDivergences> divergences;
+  for (TextScores& score : scores(variants, false, interrupted)) {
+    divergences.push_back(std::move(score.kl));
+  }
+  return divergences;
+}
+
+std::vector<TextScores> BlockRunner::scores(std::span<const WeightVariant> variants,
+                                            bool wants_nll,
+                                            const std::function<bool()>& interrupted) {
   WeightVariants replaced = reference_weights();
   for (std::size_t v = 0; v < variants.size(); ++v) {
     for (const WeightChange& change : variants[v]) {
       replaced.replace(static_cast<int>(v), *change.matrix, *change.other);
     }
   }
-  const auto vocabulary = static_cast<std::size_t>(info_.vocabulary);
-  std::vector<TextDivergences> means(variants.size(), TextDivergences(texts_.size(), 0.0));
+  std::vector<TextScores> scores(variants.size());
+  for (TextScores& score : scores) {
+    score.kl.resize(texts_.size());
+    if (wants_nll) score.nll.resize(texts_.size());
+  }
   for (const auto& copies : stacks(static_cast<int>(variants.size()))) {
     if (interrupted && interrupted()) throw Error(ErrorCode::interrupted, "interrupted");
     Pass pass;
@@ -266,26 +280,46 @@ std::vector<TextDivergences> BlockRunner::divergences(std::span<const WeightVari
     Stream state = phase_ == 0 ? Stream{} : stream(ops, copies);
     for (int phase = phase_; phase + 1 < phases(); ++phase) run_phase(ops, state, phase);
     finish(ops, state, copies, [&](auto rows, std::span<const float> logits) {
-      std::vector<double> values(rows.size());
-      threads_.run(static_cast<int>(rows.size()), [&](int i, int) {
-        const auto row = static_cast<std::size_t>(i);
-        const Copy& copy = copies[static_cast<std::size_t>(rows[row].first)];
-        values[row] = kl_divergence({reference_row(copy.text, rows[row].second), vocabulary},
-                                    logits.subspan(row * vocabulary, vocabulary));
-      });
-      for (std::size_t i = 0; i < rows.size(); ++i) {
-        const Copy& copy = copies[static_cast<std::size_t>(rows[i].first)];
-        means[static_cast<std::size_t>(copy.variant)][static_cast<std::size_t>(copy.text)] +=
-            values[i];
-      }
+      add_scores(copies, rows, logits, scores);
     });
   }
-  for (TextDivergences& texts : means) {
-    for (std::size_t text = 0; text < texts.size(); ++text) {
-      texts[text] /= static_cast<double>(positions_[text].size());
+  for (TextScores& score : scores) {
+    for (std::size_t text = 0; text < texts_.size(); ++text) {
+      const std::vector<int>& positions = positions_[text];
+      score.kl[text] /= static_cast<double>(positions.size());
+      // The last token has none that follows it.
+      const bool has_last = positions.back() + 1 == static_cast<int>(texts_[text].size());
+      const auto followed = static_cast<double>(positions.size() - (has_last ? 1 : 0));
+      if (wants_nll) score.nll[text] /= std::max(1.0, followed);
     }
   }
-  return means;
+  return scores;
+}
+
+void BlockRunner::add_scores(std::span<const Copy> copies,
+                             std::span<const std::pair<int, int>> rows,
+                             std::span<const float> logits, std::span<TextScores> scores) {
+  const auto vocabulary = static_cast<std::size_t>(info_.vocabulary);
+  const bool wants_nll = !scores.empty() && !scores[0].nll.empty();
+  std::vector<std::pair<double, double>> values(rows.size());
+  threads_.run(static_cast<int>(rows.size()), [&](int i, int) {
+    const auto row = static_cast<std::size_t>(i);
+    const Copy& copy = copies[static_cast<std::size_t>(rows[row].first)];
+    const auto text = static_cast<std::size_t>(copy.text);
+    const auto position = static_cast<std::size_t>(rows[row].second);
+    const auto got = logits.subspan(row * vocabulary, vocabulary);
+    values[row].first = kl_divergence({reference_row(copy.text, rows[row].second), vocabulary}, got);
+    const auto next = static_cast<std::size_t>(positions_[text][position]) + 1;
+    if (wants_nll && next < texts_[text].size()) {
+      values[row].second = negative_log_likelihood(got, texts_[text][next]);
+    }
+  });
+  for (std::size_t i = 0; i < rows.size(); ++i) {
+    const Copy& copy = copies[static_cast<std::size_t>(rows[i].first)];
+    TextScores& score = scores[static_cast<std::size_t>(copy.variant)];
+    score.kl[static_cast<std::size_t>(copy.text)] += values[i].first;
+    if (wants_nll) score.nll[static_cast<std::size_t>(copy.text)] += values[i].second;
+  }
 }
 
 }  // namespace quiver

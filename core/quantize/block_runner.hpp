@@ -35,6 +35,13 @@ using PhaseObserver = std::function<void(int phase, const StoredMatrix& matrix, 
 /// token's distribution in nats, mean over the text's scored positions.
 using TextDivergences = std::vector<double>;
 
+/// How a variant predicts the texts.
+struct TextScores {
+  TextDivergences kl;       ///< By text.
+  std::vector<double> nll;  ///< By text: mean -log of the probability of the token that follows, in
+                            ///< nats, over scored positions; empty where not asked for.
+};
+
 /// A forward pass in phases: phase 0 embeds, phase 1 + i is block i, the last one makes logits. The
 /// reference goes through them one by one and what it leaves behind stays, so a variant that differs
 /// from some phase on costs that phase and those behind it. Everything is float32; a variant's
@@ -68,6 +75,10 @@ class BlockRunner {
   std::vector<TextDivergences> divergences(std::span<const WeightVariant> variants,
                                            const std::function<bool()>& interrupted);
 
+  /// The same with how well each variant predicts the texts themselves.
+  std::vector<TextScores> scores(std::span<const WeightVariant> variants, bool wants_nll,
+                                 const std::function<bool()>& interrupted);
+
   /// Tokens of all texts.
   std::int64_t rows() const noexcept;
 
@@ -98,6 +109,8 @@ class BlockRunner {
   void finish(ForwardOps& ops, const Stream& stream, std::span<const Copy> copies,
               const std::function<void(std::span<const std::pair<int, int>> rows,
                                        std::span<const float> logits)>& take) const;
+  void add_scores(std::span<const Copy> copies, std::span<const std::pair<int, int>> rows,
+                  std::span<const float> logits, std::span<TextScores> scores);
   const float* reference_row(int text, int position) const;
 
   std::shared_ptr<const LoadedModel> model_;

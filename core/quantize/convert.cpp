@@ -4,11 +4,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
+#include <array>
 #include <numeric>
 #include <optional>
 #include <quiver/error.hpp>
-#include <set>
 
 #include "core/model/available_memory.hpp"
 #include "core/model/checkpoint.hpp"
@@ -16,6 +15,7 @@
 #include "core/model/staging_folder.hpp"
 #include "core/plugin/sha256.hpp"
 #include "core/quantize/allocate_greedy.hpp"
+#include "core/quantize/check_weights.hpp"
 #include "core/quantize/convert_records.hpp"
 #include "core/quantize/refine_allocation.hpp"
 #include "core/quantize/shared_sweep.hpp"
@@ -56,11 +56,13 @@ class Converter {
     if (means_.ranks != nullptr) {
       uses_stand_in_ = means_.ranks->broadcast(uses_stand_in_ ? "1" : "") == "1";
     }
-    check_weights();
+    check_weights(*model_, means_.threads, [&](std::size_t done, std::size_t total) {
+      report("checking", done, total, "tensors");
+    });
     if (is_measured()) {
       if (uses_stand_in_) make_stand_ins();
       result_.reference = uses_stand_in_ ? "uniform_4bit" : "bf16";
-      measure();
+      is_estimated() ? estimate() : measure();
     } else {
       result_.reference = "structural_rules";
       if (means_.wants_importance && !texts_.empty()) start_runner();
@@ -73,6 +75,9 @@ class Converter {
 
  private:
   bool is_measured() const { return options_.method == ConvertMethod::measured; }
+  bool is_estimated() const {
+    return is_measured() && options_.sensitivity == ConvertSensitivity::weight_error;
+  }
 
   void check() const {
     for (const int bits : options_.bits) {
@@ -89,51 +94,6 @@ class Converter {
     }
   }
 
-  /// One bad weight would spoil every figure, so they are looked for first.
-  void check_weights() const {
-    std::set<std::string> held;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      report("checking", i, layers_.size(), "layers");
-      if (!is_finite(*layers_[i].matrix)) throw not_finite(layers_[i].name);
-      release(layers_[i]);
-      held.insert(layers_[i].name + ".weight");
-    }
-    for (const std::string& name : model_->checkpoint()->names()) {
-      const TensorView& tensor = *model_->checkpoint()->find(name);
-      const bool is_float =
-          tensor.dtype == DType::f32 || tensor.dtype == DType::f16 || tensor.dtype == DType::bf16;
-      if (!is_float || held.contains(name)) continue;
-      StoredMatrix matrix;
-      matrix.rows = tensor.rows();
-      matrix.columns = tensor.columns();
-      matrix.dtype = tensor.dtype;
-      matrix.dense = tensor.data;
-      if (!is_finite(matrix)) throw not_finite(name);
-    }
-  }
-
-  bool is_finite(const StoredMatrix& matrix) const {
-    constexpr std::int64_t kTaskElements = std::int64_t{1} << 18U;
-    const std::int64_t step =
-        std::max<std::int64_t>(1, kTaskElements / std::max<std::int64_t>(1, matrix.columns));
-    std::atomic<bool> is_finite{true};
-    means_.threads.run(static_cast<int>((matrix.rows + step - 1) / step), [&](int task, int) {
-      const std::int64_t rows = std::min(step, matrix.rows - task * step);
-      std::vector<float> values(static_cast<std::size_t>(rows * matrix.columns));
-      matrix.decode(task * step, rows, values);
-      // A sum of x * 0 is 0 unless some x is not finite.
-      float sum = 0;
-      for (const float value : values) sum += value * 0.0F;
-      if (!(sum == 0.0F)) is_finite = false;
-    });
-    return is_finite;
-  }
-
-  static Error not_finite(const std::string& name) {
-    return Error(ErrorCode::bad_input, "a weight is not a finite number", name,
-                 "use an undamaged checkpoint");
-  }
-
   nlohmann::json sweep_settings() const {
     nlohmann::json settings = model_record(*model_);
     settings["texts"] = texts_record(texts_);
@@ -142,6 +102,7 @@ class Converter {
     settings["encoder"] = options_.encoder_name;
     settings["scheme"] = means_.encoder.scheme->name();
     settings["positions"] = options_.positions;
+    settings["sensitivity"] = is_estimated() ? "weight-error" : "exact";
     settings["reference"] = uses_stand_in_ ? "uniform_4bit" : "bf16";
     return settings;
   }
@@ -178,7 +139,18 @@ class Converter {
   void start_runner() {
     report("running the reference", 0, 1, "pass");
     runner_.emplace(model_, means_.kv, means_.threads, texts_, options_.positions, base_);
-    trace_layers(*runner_, layers_, means_.wants_importance);
+    trace_layers(*runner_, layers_, means_.wants_importance || is_estimated());
+  }
+
+  void estimate() {
+    start_runner();
+    const SweepOptions options{options_.bits, means_.encoder, true};
+    for (const QuantizableLayer& layer : layers_) {
+      report("estimating", kl_.size(), layers_.size(), "layers");
+      const bool has_choice = layer.group_size != 0 && layer.phase >= 0;
+      kl_.push_back(has_choice ? weight_errors(layer, options, means_.threads)
+                               : WidthDivergences{});
+    }
   }
 
   void measure() {
@@ -203,7 +175,7 @@ class Converter {
     SensitivityTable table;
     table.fixed_bytes = fixed_.bytes;
     table.fixed_parameters = fixed_.parameters;
-    table.uniform_bits = is_measured() ? reference_bits_ : 0;
+    table.uniform_bits = is_measured() && !is_estimated() ? reference_bits_ : 0;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const QuantizableLayer& layer = layers_[i];
       SensitivityLayer row{layer.name, layer.role, layer.block,
@@ -277,7 +249,7 @@ class Converter {
     std::vector<std::size_t> choices = allocation.choices;
     result_.kl_predicted = allocation.kl;
     take(problem, choices, options_.bits.back());
-    if (is_measured() && options_.refinement > 0) refine(problem, choices);
+    if (is_measured() && !is_estimated() && options_.refinement > 0) refine(problem, choices);
   }
 
   /// Turns choices into formats.
@@ -419,11 +391,20 @@ class Converter {
       }
       variant.push_back({layers_[i].matrix, layers[i].matrix});
     }
-    report("measuring the result", 0, 1, "pass");
-    const auto divergence = runner_->divergences({&variant, 1}, [&] {
-      return means_.progress && means_.progress("measuring the result", 0, 1, "pass");
-    });
-    result_.kl_measured = mean(divergence[0]);
+    const auto interrupted = [&] { return progress("measuring the result", 0, 1, "pass"); };
+    const ModelScore score = score_variant(*runner_, variant, interrupted);
+    result_.kl_measured = score.kl;
+    result_.perplexity = score.perplexity;
+    if (!options_.compares) return;
+    std::vector<int> widths = options_.bits;
+    std::erase(widths, kKeepBits);
+    result_.uniform = uniform_results(*runner_, layers_, fixed_, widths, means_.encoder,
+                                      means_.threads, interrupted);
+    const std::array<int, 1> kept{kKeepBits};
+    result_.source_perplexity =
+        uniform_results(*runner_, layers_, fixed_, kept, means_.encoder, means_.threads,
+                        interrupted)[0]
+            .perplexity;
   }
 
   bool progress(std::string_view stage, std::uint64_t done, std::uint64_t total,

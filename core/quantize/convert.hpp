@@ -14,12 +14,18 @@
 #include "core/quantize/quantized_folder.hpp"
 #include "core/quantize/ranks.hpp"
 #include "core/quantize/sensitivity_table.hpp"
+#include "core/quantize/uniform_results.hpp"
 
 namespace quiver {
 
 enum class ConvertMethod : std::uint8_t {
   measured,  ///< Divergences of the calibration text.
   by_rules,  ///< Scores from roles and places, no forward pass.
+};
+
+enum class ConvertSensitivity : std::uint8_t {
+  exact,         ///< Divergences of the model with one layer quantized.
+  weight_error,  ///< weight_errors(): a pass of the reference, no variants.
 };
 
 enum class ConvertReference : std::uint8_t {
@@ -33,11 +39,13 @@ struct ConvertOptions {
   std::vector<int> bits{4, 8};
   int group_size = 64;
   ConvertMethod method = ConvertMethod::measured;
+  ConvertSensitivity sensitivity = ConvertSensitivity::exact;
   ConvertReference reference = ConvertReference::automatic;
   bool is_optiq = false;  ///< The reference package's allocator, units and accounting.
   AllocationRules rules;
   int positions = 0;        ///< Scored tokens of each text; 0 = all.
   double refinement = 0.1;  ///< Work on measured swaps, as a share of the sweep's; 0 = none.
+  bool compares = false;    ///< Also measures all layers at each width; see uniform_results().
   bool resumes = false;
   bool replaces = false;
   std::string encoder_name = "exact";  ///< For records and the checkpoint.
@@ -78,8 +86,11 @@ struct Conversion {
   double bpw_linear = 0;    ///< Bits of codes per parameter of the measured layers.
   std::uint64_t bytes = 0;  ///< Of all tensors.
   std::uint64_t source_bytes = 0;
-  double kl_predicted = 0;  ///< Sum of the chosen widths' divergences.
+  double kl_predicted = 0;  ///< Sum of the chosen widths' divergences (or scores, or errors).
   double kl_measured = 0;   ///< Of the written folder, over the calibration texts.
+  double perplexity = 0;    ///< Of the written folder, on the calibration texts.
+  double source_perplexity = 0;     ///< 0 where it was not compared.
+  std::vector<ModelScore> uniform;  ///< Where it was compared: by ascending width.
   int swaps_tried = 0;
   int swaps_kept = 0;
   std::vector<std::string> warnings;

@@ -87,7 +87,9 @@ nlohmann::json sensitivity_record(const Conversion& conversion, const ConvertOpt
           {"base_model", options.base_model},
           {"candidate_bits", options.bits},
           {"group_size", options.group_size},
-          {"metric", "kl_divergence_vs_reference"},
+          {"metric", options.sensitivity == ConvertSensitivity::exact
+                         ? "kl_divergence_vs_reference"
+                         : "weighted_error_of_weights"},
           {"reference", conversion.reference},
           {"fixed", {{"bytes", fixed.bytes}, {"parameters", fixed.parameters}}}};
 }

@@ -125,6 +125,41 @@ void measure_layers(BlockRunner& runner, std::span<const QuantizableLayer> layer
   }
 }
 
+WidthDivergences weight_errors(const QuantizableLayer& layer, const SweepOptions& options,
+                               ThreadPool& threads) {
+  const StoredMatrix& matrix = *layer.matrix;
+  const auto columns = static_cast<std::size_t>(matrix.columns);
+  const std::vector<float> ones(layer.importance.empty() ? columns : 0, 1.0F);
+  const std::vector<float>& weights = layer.importance.empty() ? ones : layer.importance;
+  WidthDivergences errors;
+  for (const int bits : options.bits) {
+    if (bits == kKeepBits) {
+      errors[bits] = 0;
+      continue;
+    }
+    const EncodedMatrix encoded(matrix, layer.name, {bits, layer.group_size}, options.encoder,
+                                layer.importance, threads);
+    std::vector<double> lost(static_cast<std::size_t>(matrix.rows));
+    std::vector<double> whole(lost.size());
+    threads.run(static_cast<int>(matrix.rows), [&](int row, int) {
+      std::vector<float> source(columns);
+      std::vector<float> decoded(columns);
+      matrix.decode(row, 1, source);
+      encoded.matrix().decode(row, 1, decoded);
+      const auto r = static_cast<std::size_t>(row);
+      for (std::size_t c = 0; c < columns; ++c) {
+        const double w = source[c];
+        const double e = w - static_cast<double>(decoded[c]);
+        lost[r] += weights[c] * e * e;
+        whole[r] += weights[c] * w * w;
+      }
+    });
+    const double total = std::accumulate(whole.begin(), whole.end(), 0.0);
+    errors[bits] = total > 0 ? std::accumulate(lost.begin(), lost.end(), 0.0) / total : 0.0;
+  }
+  return errors;
+}
+
 double mean(const TextDivergences& texts) {
   return std::accumulate(texts.begin(), texts.end(), 0.0) / static_cast<double>(texts.size());
 }

@@ -44,11 +44,19 @@ constexpr OptionRow kOptions[] = {
      .default_value = "auto",
      .help = "What layers are compared with: the full weights, or a 4-bit copy where they are "
              "larger than the memory"},
+    {.name = "sensitivity",
+     .value = "KIND",
+     .choices = "auto|exact|weight-error",
+     .default_value = "auto",
+     .help = "exact runs the model with each layer quantized; weight-error only looks at weights "
+             "and the inputs they meet; auto is exact"},
     {.name = "encoder",
      .value = "NAME",
      .default_value = "exact",
      .help = "How codes are chosen: exact (MLX's own), refit (least squares, weighted by the "
              "calibration), search (for 2 and 3 bits)"},
+    {.name = "compare-uniform",
+     .help = "Also measure the model with all layers at each width"},
     {.name = "refine",
      .value = "SHARE",
      .default_value = "0.1",
@@ -115,8 +123,12 @@ ConvertOptions convert_options(const Arguments& arguments) {
   options.reference = reference == "bf16"       ? ConvertReference::full
                       : reference == "uniform4" ? ConvertReference::uniform4
                                                 : ConvertReference::automatic;
+  if (arguments.text("sensitivity") == "weight-error") {
+    options.sensitivity = ConvertSensitivity::weight_error;
+  }
   options.positions = static_cast<int>(arguments.integer("positions", 0));
   options.refinement = arguments.number("refine", 0, 100);
+  options.compares = arguments.flag("compare-uniform");
   options.resumes = arguments.flag("resume");
   options.replaces = arguments.flag("force");
   options.encoder_name = arguments.text("encoder");
@@ -162,6 +174,19 @@ nlohmann::ordered_json to_json(const Conversion& conversion, double seconds) {
   json["source_bytes"] = conversion.source_bytes;
   json["kl_predicted"] = conversion.kl_predicted;
   json["kl_measured"] = conversion.kl_measured;
+  json["perplexity"] = conversion.perplexity;
+  if (!conversion.uniform.empty()) {
+    json["source_perplexity"] = conversion.source_perplexity;
+    json["uniform"] = nlohmann::ordered_json::array();
+    for (const ModelScore& score : conversion.uniform) {
+      json["uniform"].push_back({{"bits", score.bits},
+                                 {"bytes", score.bytes},
+                                 {"bpw_true", score.bpw_true},
+                                 {"kl", score.kl},
+                                 {"perplexity", score.perplexity}});
+    }
+    json["uniform_kl_at_bytes"] = uniform_kl_at(conversion.uniform, conversion.bytes);
+  }
   json["swaps"] = {{"tried", conversion.swaps_tried}, {"kept", conversion.swaps_kept}};
   json["seconds"] = seconds;
   return json;
@@ -197,6 +222,17 @@ std::string summary(const Conversion& conversion, const std::string& output, dou
     text += fmt::format("KL against {}: {:.3e} nats a token, {:.3e} by the sum of the layers\n",
                         conversion.reference == "bf16" ? "the full weights" : "a 4-bit copy",
                         conversion.kl_measured, conversion.kl_predicted);
+  }
+  for (const ModelScore& score : conversion.uniform) {
+    text += fmt::format("all at {} bits: {}, {:.3f} bits a weight, KL {:.3e}, perplexity {:.3f}\n",
+                        score.bits, bytes_text(score.bytes), score.bpw_true, score.kl,
+                        score.perplexity);
+  }
+  if (!conversion.uniform.empty()) {
+    text += fmt::format("this result: KL {:.2f} of a uniform one of its size, perplexity {:.3f}, "
+                        "source {:.3f}\n",
+                        conversion.kl_measured / uniform_kl_at(conversion.uniform, conversion.bytes),
+                        conversion.perplexity, conversion.source_perplexity);
   }
   if (conversion.swaps_tried > 0) {
     text += fmt::format("{} swaps measured, {} kept\n", conversion.swaps_tried,

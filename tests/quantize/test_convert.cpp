@@ -106,6 +106,23 @@ TEST_F(Converting, gives_wider_layers_to_the_more_sensitive_ones) {
   EXPECT_DOUBLE_EQ(result.kl_predicted, chosen);
 }
 
+TEST_F(Converting, compares_with_all_layers_at_one_width) {
+  conversion.options.bits = {3, 4, 5, 6, 8};
+  conversion.options.target_bpw = 6;
+  conversion.options.compares = true;
+  const Conversion result = conversion.run(out);
+  ASSERT_EQ(result.uniform.size(), 5U);
+  // A folder with all layers at 4 bits, made by way of pins.
+  conversion.options.rules.pins = {{"*", 4}};
+  const Conversion four = conversion.run(folder.path() / "four");
+  EXPECT_EQ(result.uniform[1].bits, 4);
+  EXPECT_EQ(result.uniform[1].bytes, four.bytes);
+  EXPECT_DOUBLE_EQ(result.uniform[1].kl, four.kl_measured);
+  EXPECT_DOUBLE_EQ(result.uniform[1].perplexity, four.perplexity);
+  EXPECT_LT(result.kl_measured, 0.75 * uniform_kl_at(result.uniform, result.bytes));
+  EXPECT_NEAR(result.perplexity, result.source_perplexity, 0.1 * result.source_perplexity);
+}
+
 TEST_F(Converting, measures_an_embedding_and_a_tied_one_in_both_its_uses) {
   conversion.source = shared("reference/llama/qwen2/checkpoint");
   conversion.texts = some_texts(297, 3, 40);
