@@ -6,6 +6,7 @@
 #   test   test libraries, and clang with libc++ for tests across compilers
 #   lint   clang-format and clang-tidy      fuzz  the runtime of clang's fuzzer
 #   fetch  Python's package downloader      deb   what building .deb files takes
+#   mpi    conversions that several processes share
 #   cross  a compiler for 64-bit ARM and the emulator of its programs
 #
 # Knows Debian 12, Ubuntu 24.04 and their successors. Elsewhere nothing is installed, and CMake says
@@ -120,7 +121,9 @@ quiver_group() {
     fetch)
       command -v python3 >/dev/null || echo python3
       python3 -m pip --version >/dev/null 2>&1 || echo python3-pip
+      python3 -c 'import ensurepip' >/dev/null 2>&1 || echo python3-venv
       ;;
+    mpi) printf '%s\n' libopenmpi-dev openmpi-bin ;;
     deb)
       command -v dpkg-shlibdeps >/dev/null || echo dpkg-dev
       command -v file >/dev/null || echo file

@@ -88,6 +88,28 @@ stage_release() {
   run_suite build/release -LE '^(slow|test_smollm2)$'
 }
 
+# Other programs' Python packages, in an environment that is made once.
+python_environment() {
+  local folder=$1 requirements=$2
+  if [[ -f "$folder/complete" && "$folder/complete" -nt "$requirements" ]]; then return 0; fi
+  rm -rf "$folder"
+  quiver_quietly build/logs/interchange-venv.log python3 -m venv "$folder" &&
+    quiver_quietly build/logs/interchange-pip.log "$folder/bin/pip" install -q -r "$requirements" &&
+    touch "$folder/complete"
+}
+
+# Folders that Quiver and stock mlx-lm write for each other.
+stage_interchange() {
+  build_preset release || return 0
+  if ! python_environment build/python-mlx bench/peers/requirements-mlx.txt; then
+    failed=$((failed + 1))
+    failures+=("the Python packages of bench/peers/requirements-mlx.txt")
+    return 0
+  fi
+  count interchange build/python-mlx/bin/python tests/interchange/test_mlx.py \
+    build/release/bin/quiver "$quiver_shared"
+}
+
 stage_slow() {
   build_preset release || return 0
   run_suite build/release -L '^slow$'

@@ -1,0 +1,133 @@
+"""Folders that Quiver and stock mlx-lm write for each other, and the logits both make of them.
+
+    python tests/interchange/test_mlx.py QUIVER_PROGRAM SHARED_FOLDER
+
+Logits are compared in float32: mlx on a CPU sums quantized products in the type of the tensors.
+"""
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import mlx.core as mx
+import numpy as np
+from mlx.utils import tree_map
+from mlx_lm import convert, load
+from mlx_lm.utils import load_model
+from safetensors import safe_open
+
+PROGRAM = None
+SHARED = None
+IDS = [3, 17, 42, 5, 99, 120, 7, 64, 31, 8, 200, 13]
+TOLERANCE = 1e-3
+
+
+def quiver(*words):
+    """Runs the program and gives its JSON."""
+    run = subprocess.run([PROGRAM, *map(str, words), "--json"], capture_output=True, text=True)
+    if run.returncode != 0:
+        raise AssertionError(f"quiver {' '.join(map(str, words))}: {run.stderr}")
+    return json.loads(run.stdout)
+
+
+def quiver_logits(folder, work):
+    out = work / "logits.safetensors"
+    quiver("logits", folder, "--ids", ",".join(map(str, IDS)), "--compute", "exact", "-o", out)
+    with safe_open(out, "numpy") as file:
+        return file.get_tensor("logits")
+
+
+def mlx_model(folder):
+    """The model alone: mlx_lm.load wants a tokenizer, which not every fixture has."""
+    if (pathlib.Path(folder) / "tokenizer.json").exists():
+        return load(str(folder))[0]
+    return load_model(pathlib.Path(folder))[0]
+
+
+def mlx_logits(folder):
+    model = mlx_model(folder)
+    model.update(tree_map(lambda a: a.astype(mx.float32) if mx.issubdtype(a.dtype, mx.floating)
+                          else a, model.parameters()))
+    return np.array(model(mx.array([IDS]))[0].astype(mx.float32))
+
+
+class Interchange(unittest.TestCase):
+    def setUp(self):
+        self.work = pathlib.Path(tempfile.mkdtemp())
+        self.addCleanup(shutil.rmtree, self.work)
+        self.source = SHARED / "reference/convert/llama_a/checkpoint"
+
+    def assert_same_logits(self, folder):
+        ours = quiver_logits(folder, self.work)
+        theirs = mlx_logits(folder)
+        self.assertEqual(ours.shape, theirs.shape)
+        self.assertGreater(np.abs(theirs).max(), 0.1)
+        self.assertLess(np.abs(ours - theirs).max(), TOLERANCE)
+
+    def bits_of_modules(self, folder):
+        """Bits by module as mlx-lm has loaded them."""
+        model = mlx_model(folder)
+        return {name: module.bits for name, module in model.named_modules()
+                if hasattr(module, "bits")}
+
+    def test_mixed_folders_of_quiver_load_in_mlx_lm(self):
+        for encoder, widths, target in (("exact", "4,8", 6), ("exact", "2,3,4,5,6,8", 5.5),
+                                        ("refit", "3,4,6,8", 5.5), ("search", "2,3,8", 5)):
+            with self.subTest(encoder=encoder, widths=widths):
+                out = self.work / f"out-{encoder}-{widths}"
+                report = quiver("convert", self.source, "-o", out, "--candidate-bits", widths,
+                                "--target-bpw", target, "--encoder", encoder, "--samples", 3,
+                                "--sequence-length", 48)
+                want = {layer["name"]: layer["bits"] for layer in report["layers"]}
+                self.assertGreater(len(set(want.values())), 1)
+                self.assertEqual(self.bits_of_modules(out), want)
+                self.assert_same_logits(out)
+
+    def test_layers_kept_as_they_are_load_in_mlx_lm(self):
+        out = self.work / "out"
+        report = quiver("convert", self.source, "-o", out, "--candidate-bits", "4,16",
+                        "--target-bpw", 14, "--samples", 3, "--sequence-length", 48)
+        kept = {layer["name"] for layer in report["layers"] if layer["bits"] == 16}
+        self.assertTrue(kept)
+        self.assertFalse(kept & set(self.bits_of_modules(out)))
+        self.assert_same_logits(out)
+
+    def test_uniform_folders_of_mlx_lm_load_in_quiver(self):
+        for bits in (4, 8):
+            for group_size in (32, 64, 128):
+                with self.subTest(bits=bits, group_size=group_size):
+                    out = self.work / f"mlx-{bits}-{group_size}"
+                    convert(str(self.source), mlx_path=str(out), quantize=True, q_bits=bits,
+                            q_group_size=group_size)
+                    self.assert_same_logits(out)
+
+    def test_mixed_folders_of_mlx_lm_load_in_quiver(self):
+        out = self.work / "mlx-mixed"
+
+        def predicate(path, module, *_):
+            if not hasattr(module, "to_quantized"):
+                return False
+            wide = "down_proj" in path or "lm_head" in path or "v_proj" in path
+            return {"bits": 8 if wide else 4, "group_size": 32 if "mlp" in path else 64,
+                    "mode": "affine"}
+
+        convert(str(self.source), mlx_path=str(out), quantize=True, quant_predicate=predicate)
+        self.assertEqual(set(self.bits_of_modules(out).values()), {4, 8})
+        self.assert_same_logits(out)
+
+    def test_tied_bfloat16_models_load_in_mlx_lm(self):
+        source = SHARED / "reference/llama/qwen2/checkpoint"  # without a tokenizer: no calibration
+        out = self.work / "out"
+        quiver("convert", source, "-o", out, "--target-bpw", 7, "--group-size", 32,
+               "--method", "static")
+        self.assertIn("model.embed_tokens", self.bits_of_modules(out))
+        self.assert_same_logits(out)
+
+
+if __name__ == "__main__":
+    PROGRAM, SHARED = sys.argv[1], pathlib.Path(sys.argv[2])
+    unittest.main(argv=sys.argv[:1], verbosity=2)
