@@ -68,7 +68,7 @@ double loop_seconds(int threads) {
     pool.run(pool.threads(), [](int, int) {});
     time = watch.read().wall;
   }
-  std::ranges::nth_element(times, times.begin() + times.size() / 2);
+  std::nth_element(times.begin(), times.begin() + times.size() / 2, times.end());
   return times[times.size() / 2];
 }
 

@@ -16,7 +16,7 @@ using Ids = std::vector<std::int32_t>;
 
 double median(std::vector<double> values) {
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::ranges::nth_element(values, middle);
+  std::nth_element(values.begin(), middle, values.end());
   return *middle;
 }
 

@@ -127,6 +127,13 @@ TEST(MachineLimits, loops_are_found_by_kind_and_table) {
   EXPECT_EQ(arithmetic_limit(rates, "int16 dot", "neon").wall, 0);
 }
 
+TEST(MachineLimits, are_measured_with_any_number_of_threads) {
+  // Three parts of the buffer do not end at multiples of vectors by themselves.
+  const auto rates = measure_machine(3);
+  EXPECT_GT(read_limit(rates).wall, 1e8);
+  for (const MachineRate& rate : rates) EXPECT_GT(rate.cpu, 0) << rate.name;
+}
+
 TEST(LatencyRun, times_the_model_and_refuses_more_tokens_than_its_context) {
   TestEngine test(load_model(shared("reference/convert/llama_a/checkpoint")));
   std::size_t calls = 0;
