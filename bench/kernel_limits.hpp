@@ -8,10 +8,10 @@
 #include <new>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "bench/process_usage.hpp"
+#include "core/eval/machine_limits.hpp"
 #include "core/kernels/kernel_table.hpp"
 
 namespace quiver::bench {
@@ -20,20 +20,21 @@ namespace quiver::bench {
 class MachineLimits {
  public:
   /// Measures all of them: some two seconds.
-  MachineLimits();
+  MachineLimits() : rates_(measure_machine(1)) {}
 
   /// Bytes read from memory.
-  double read() const;
+  double read() const { return read_limit(rates_).cpu / 1e9; }
 
-  /// Operations, two a multiply-add, of the kind ("fma", "int8 dot", "int4 dot", "int16 dot") with
-  /// the instructions of a kernel table; 0 where no loop measures them.
-  double arithmetic(std::string_view kind, std::string_view table) const;
+  /// Operations as by arithmetic_limit(); 0 where no loop measures them.
+  double arithmetic(std::string_view kind, std::string_view table) const {
+    return arithmetic_limit(rates_, kind, table).cpu / 1e9;
+  }
 
   /// All limits by name.
-  const std::vector<std::pair<std::string, double>>& all() const { return rates_; }
+  const std::vector<MachineRate>& all() const { return rates_; }
 
  private:
-  std::vector<std::pair<std::string, double>> rates_;
+  std::vector<MachineRate> rates_;
 };
 
 /// The work of one call of a kernel, and what bounds it; a limit of 0 is not reported.

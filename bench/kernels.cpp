@@ -11,7 +11,9 @@ int main(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
   const quiver::bench::MachineLimits limits;
   fmt::print("One thread of this machine, in GB/s or GOP/s of its CPU time:\n");
-  for (const auto& [name, rate] : limits.all()) fmt::print("  {:<30} {:7.1f}\n", name, rate);
+  for (const quiver::MachineRate& rate : limits.all()) {
+    fmt::print("  {:<30} {:7.1f}\n", rate.name, rate.cpu / 1e9);
+  }
   fmt::print(
       "'%read' is of the best reading loop, '%arithmetic' of the loop with the same kind of\n"
       "product and the table's instructions.\n\n");

@@ -1,5 +1,5 @@
 // Speed of KV strategies on pages: scores and weighted sums, in a cache and from memory.
-#include "bench/roofline.hpp"
+#include "core/eval/machine_limits.hpp"
 #include "core/kernels/kernel_table.hpp"
 #include "core/plugin/offers.hpp"
 #include "core/plugin/rehearsal.hpp"
@@ -147,15 +147,15 @@ int main(int argc, char** argv) {
   if (quiver::is_rehearsal_call(argc, argv)) return quiver::rehearsal_main(argc, argv);
   benchmark::Initialize(&argc, argv);
   if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 2;
-  const double read_peak = quiver::bench::peak_read_bytes();
+  const std::vector<quiver::MachineRate> rates = quiver::measure_machine(1);
   double flops = 0;
   for (const quiver::KernelTable* table : quiver::available_kernels()) {
-    flops = std::max(flops, quiver::bench::peak_flops(table->name));
+    flops = std::max(flops, quiver::arithmetic_limit(rates, "fma", table->name).cpu);
   }
   fmt::print(
       "One thread of this machine reads {:.1f} GB/s from memory and does {:.1f} GFLOP/s in\n"
       "multiply-adds, of which 'percent' is. QUIVER_ISA chooses the loops.\n\n",
-      read_peak / 1e9, flops / 1e9);
+      quiver::read_limit(rates).cpu / 1e9, flops / 1e9);
   quiver::RegistryOptions options;
   options.search_path.folders = {{std::filesystem::path(QUIVER_BUILD_DIR) / "lib/quiver/plugins",
                                   quiver::FolderSource::option,

@@ -1,8 +1,6 @@
 // What a measured program needs: clocks of this process, its memory, and prompts from a seed.
 #pragma once
 
-#include <time.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -11,30 +9,12 @@
 #include <string>
 #include <vector>
 
+#include "core/eval/stopwatch.hpp"
+
 namespace quiver::bench {
 
-struct Seconds {
-  double wall = 0;
-  double cpu = 0;  ///< Of all threads of the process.
-};
-
-/// Counts from its construction. [any-thread]
-class Stopwatch {
- public:
-  Seconds read() const {
-    return {seconds(CLOCK_MONOTONIC) - wall_, seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu_};
-  }
-
- private:
-  static double seconds(clockid_t clock) {
-    timespec time{};
-    clock_gettime(clock, &time);
-    return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-  }
-
-  double wall_ = seconds(CLOCK_MONOTONIC);
-  double cpu_ = seconds(CLOCK_PROCESS_CPUTIME_ID);
-};
+using quiver::Seconds;
+using quiver::Stopwatch;
 
 /// Timings of the same work, run by run. [one-call-at-a-time]
 struct Series {

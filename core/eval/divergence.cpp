@@ -62,6 +62,62 @@ double quantile(const std::vector<double>& sorted, double share) {
   return sorted[static_cast<std::size_t>(std::max(rank, 1.0)) - 1];
 }
 
+/// What is found token by token, over all texts.
+struct Tally {
+  std::vector<double> values;
+  std::size_t agreements = 0;
+  std::size_t total = 0;  ///< Tokens of all texts.
+};
+
+void check(const Engine& engine, const Engine& reference, std::size_t tokens) {
+  if (engine.info().vocabulary != reference.info().vocabulary) {
+    throw Error(ErrorCode::bad_input,
+                fmt::format("the model has {} tokens, the reference {}", engine.info().vocabulary,
+                            reference.info().vocabulary),
+                "vocabulary", "compare models of one family");
+  }
+  if (tokens == 0) {
+    throw Error(ErrorCode::bad_input, "the text is empty", "text", "give a longer text");
+  }
+}
+
+void compare(Engine& engine, Engine& reference, std::span<const std::int32_t> tokens,
+             const DivergenceOptions& options, Tally& tally) {
+  const std::size_t window = window_length(engine, reference, tokens.size(), options.context);
+  const std::size_t most = options.is_decoding ? 1 : Engine::kPromptGrid;
+  const RowForm form = options.is_decoding ? RowForm::decode : RowForm::prompt;
+  for (std::size_t begin = 0; begin < tokens.size(); begin += window) {
+    const std::size_t end = std::min(begin + window, tokens.size());
+    Sequence sequence = engine.new_sequence();
+    Sequence reference_sequence = reference.new_sequence();
+    for (std::size_t at = begin; at < end;) {
+      const auto chunk = tokens.subspan(at, std::min(most, end - at));
+      const Logits got = run(engine, sequence, chunk, form);
+      const Logits want = run(reference, reference_sequence, chunk, form);
+      for (int row = 0; row < got.rows; ++row) {
+        tally.values.push_back(kl_divergence(want.row(row), got.row(row)));
+        if (top1(want.row(row)) == top1(got.row(row))) ++tally.agreements;
+      }
+      at += chunk.size();
+      if (options.progress && !options.progress(tally.values.size(), tally.total)) {
+        throw Error(ErrorCode::interrupted, "interrupted");
+      }
+    }
+  }
+}
+
+Divergence summary(Tally tally) {
+  Divergence result;
+  result.tokens = tally.values.size();
+  const auto count = static_cast<double>(tally.values.size());
+  result.mean = std::accumulate(tally.values.begin(), tally.values.end(), 0.0) / count;
+  result.top1_agreement = static_cast<double>(tally.agreements) / count;
+  std::ranges::sort(tally.values);
+  result.median = quantile(tally.values, 0.5);
+  result.p95 = quantile(tally.values, 0.95);
+  return result;
+}
+
 }  // namespace
 
 double kl_divergence(std::span<const float> reference, std::span<const float> logits) {
@@ -94,47 +150,22 @@ double kl_divergence(std::span<const float> reference, std::span<const float> lo
 
 Divergence divergence(Engine& engine, Engine& reference, std::span<const std::int32_t> tokens,
                       const DivergenceOptions& options) {
-  if (engine.info().vocabulary != reference.info().vocabulary) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("the model has {} tokens, the reference {}", engine.info().vocabulary,
-                            reference.info().vocabulary),
-                "vocabulary", "compare models of one family");
+  check(engine, reference, tokens.size());
+  Tally tally{.values = {}, .total = tokens.size()};
+  compare(engine, reference, tokens, options, tally);
+  return summary(std::move(tally));
+}
+
+Divergence divergence(Engine& engine, Engine& reference,
+                      std::span<const std::vector<std::int32_t>> texts,
+                      const DivergenceOptions& options) {
+  Tally tally;
+  for (const std::vector<std::int32_t>& text : texts) tally.total += text.size();
+  check(engine, reference, tally.total);
+  for (const std::vector<std::int32_t>& text : texts) {
+    compare(engine, reference, text, options, tally);
   }
-  if (tokens.empty()) {
-    throw Error(ErrorCode::bad_input, "the text is empty", "text", "give a longer text");
-  }
-  const std::size_t window = window_length(engine, reference, tokens.size(), options.context);
-  const std::size_t most = options.is_decoding ? 1 : Engine::kPromptGrid;
-  const RowForm form = options.is_decoding ? RowForm::decode : RowForm::prompt;
-  std::vector<double> values;
-  std::size_t agreements = 0;
-  for (std::size_t begin = 0; begin < tokens.size(); begin += window) {
-    const std::size_t end = std::min(begin + window, tokens.size());
-    Sequence sequence = engine.new_sequence();
-    Sequence reference_sequence = reference.new_sequence();
-    for (std::size_t at = begin; at < end;) {
-      const auto chunk = tokens.subspan(at, std::min(most, end - at));
-      const Logits got = run(engine, sequence, chunk, form);
-      const Logits want = run(reference, reference_sequence, chunk, form);
-      for (int row = 0; row < got.rows; ++row) {
-        values.push_back(kl_divergence(want.row(row), got.row(row)));
-        if (top1(want.row(row)) == top1(got.row(row))) ++agreements;
-      }
-      at += chunk.size();
-      if (options.progress && !options.progress(at, tokens.size())) {
-        throw Error(ErrorCode::interrupted, "interrupted");
-      }
-    }
-  }
-  Divergence result;
-  result.tokens = values.size();
-  const auto count = static_cast<double>(values.size());
-  result.mean = std::accumulate(values.begin(), values.end(), 0.0) / count;
-  result.top1_agreement = static_cast<double>(agreements) / count;
-  std::ranges::sort(values);
-  result.median = quantile(values, 0.5);
-  result.p95 = quantile(values, 0.95);
-  return result;
+  return summary(std::move(tally));
 }
 
 }  // namespace quiver

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <vector>
 
 #include "core/decode/engine.hpp"
 
@@ -33,6 +34,11 @@ double kl_divergence(std::span<const float> reference, std::span<const float> lo
 /// Compares the predictions behind every token of the text, window by window. Throws
 /// Error(bad_input) where the vocabularies differ or the text is empty.
 Divergence divergence(Engine& engine, Engine& reference, std::span<const std::int32_t> tokens,
+                      const DivergenceOptions& options);
+
+/// The same of several texts, none of which sees another; figures are over the tokens of all.
+Divergence divergence(Engine& engine, Engine& reference,
+                      std::span<const std::vector<std::int32_t>> texts,
                       const DivergenceOptions& options);
 
 }  // namespace quiver

@@ -81,7 +81,8 @@ class Domain {
   /// Another order, in which rows that the current sample has come last.
   void begin_round(const std::set<std::size_t>& taken) {
     order_ = shuffled(rows_.size(), seed_ + static_cast<std::uint32_t>(round_++));
-    std::ranges::stable_partition(order_, [&](std::size_t row) { return !taken.contains(row); });
+    std::stable_partition(order_.begin(), order_.end(),
+                          [&](std::size_t row) { return !taken.contains(row); });
     next_ = 0;
   }
 

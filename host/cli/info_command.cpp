@@ -48,16 +48,6 @@ constexpr Example kExamples[] = {
 
 using Json = nlohmann::ordered_json;
 
-bool has_weights(const std::filesystem::path& folder) {
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(folder, error)) {
-    const std::string name = entry.path().filename().string();
-    if (name == "model.safetensors.index.json") return true;
-    if (name.starts_with("model") && name.ends_with(".safetensors")) return true;
-  }
-  return false;
-}
-
 Json layer_json(const LayerReport& layer) {
   Json json;
   json["name"] = layer.name;
@@ -110,7 +100,7 @@ void add_kv(const KvReport& kv, const KvChoice& choice, const ModelReport& repor
 void add_model(const Arguments& arguments, Json& json, std::string& text) {
   const Session session(arguments);
   const auto path = find_model(arguments.text("MODEL"));
-  const bool is_whole = std::filesystem::is_directory(path) && has_weights(path);
+  const bool is_whole = has_weights(path);
   const auto model = is_whole ? session.load(path) : session.describe(path);
   const ModelReport report =
       report_model(*model, [&](std::string_view name) { return session.scheme(name); });

@@ -88,4 +88,15 @@ fs::path find_model_folder(const std::string& model) {
   return path;
 }
 
+bool has_weights(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return false;
+  for (const auto& entry : fs::directory_iterator(path, error)) {
+    const std::string name = entry.path().filename().string();
+    if (name == "model.safetensors.index.json") return true;
+    if (name.starts_with("model") && name.ends_with(".safetensors")) return true;
+  }
+  return false;
+}
+
 }  // namespace quiver::cli

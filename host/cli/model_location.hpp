@@ -14,6 +14,9 @@ std::filesystem::path find_model(const std::string& model);
 /// The same for commands that need the weights: always a folder.
 std::filesystem::path find_model_folder(const std::string& model);
 
+/// Whether a path is a folder with a model's weights, beside its config. [any-thread]
+bool has_weights(const std::filesystem::path& path);
+
 /// Folder of the local Hugging Face cache; empty where the user has no home. [any-thread]
 std::filesystem::path hub_cache();
 

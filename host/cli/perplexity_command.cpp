@@ -9,6 +9,7 @@
 #include "host/cli/model_text.hpp"
 #include "host/cli/progress.hpp"
 #include "host/cli/session.hpp"
+#include "host/cli/side_by_side.hpp"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -28,15 +29,22 @@ constexpr OptionRow kOptions[] = {
     {.name = "stride",
      .value = "N",
      .help = "Distance between windows; the window's length where not given"},
+    kAlsoOption,
     kKvOption,
     kKvConfigOption,
     kKvRecentOption,
 };
 constexpr OptionGroup kGroups[] = {{"Options", kOptions}};
 constexpr Example kExamples[] = {
-    {"perplexity model/ text.txt --context 2048 --stride 512", "Overlapping windows"}};
+    {"perplexity model/ text.txt --context 2048 --stride 512", "Overlapping windows"},
+    {"perplexity model/ text.txt --also model-4bit/", "Two models side by side"}};
 
-int run(const Arguments& arguments) {
+struct Result {
+  Perplexity perplexity;
+  std::size_t tokens = 0;  ///< Of the whole text, by the model's own tokenizer.
+};
+
+PerplexityOptions read_options(const Arguments& arguments) {
   PerplexityOptions options;
   if (arguments.has("context")) {
     options.context = static_cast<std::size_t>(arguments.integer("context", 2));
@@ -44,9 +52,11 @@ int run(const Arguments& arguments) {
   if (arguments.has("stride")) {
     options.stride = static_cast<std::size_t>(arguments.integer("stride", 1));
   }
-  const auto folder = find_model_folder(arguments.text("MODEL"));
-  const std::string content = read_text(arguments.text("FILE"));
-  Session session(arguments);
+  return options;
+}
+
+Result measure(Session& session, const Arguments& arguments, const std::filesystem::path& folder,
+               const std::string& content, PerplexityOptions options) {
   const auto model = session.load(folder);
   const std::vector<std::int32_t> tokens = ModelText(folder).encode(content, true);
   Engine engine(model, choose_kv(session, arguments, *model).plan, session.threads(),
@@ -56,18 +66,52 @@ int run(const Arguments& arguments) {
     progress.update(done);
     return !interrupt_flag();
   };
-  const Perplexity result = perplexity(engine, tokens, options);
-  progress.clear();
-  if (arguments.flag("json")) {
-    print_json({{"perplexity", result.perplexity},
-                {"nll", result.nll},
-                {"tokens", tokens.size()},
-                {"scored", result.tokens}});
-  } else {
+  return {perplexity(engine, tokens, options), tokens.size()};
+}
+
+void show(const std::vector<std::string>& models, const std::vector<Result>& results,
+          bool is_json) {
+  if (is_json) {
+    std::vector<nlohmann::ordered_json> figures;
+    for (const Result& result : results) {
+      figures.push_back({{"perplexity", result.perplexity.perplexity},
+                         {"nll", result.perplexity.nll},
+                         {"tokens", result.tokens},
+                         {"scored", result.perplexity.tokens}});
+    }
+    print_json(side_by_side_json(models, figures));
+    return;
+  }
+  if (results.size() == 1) {
+    const Result& result = results.front();
     print(fmt::format(
         "perplexity  {:.5f}\nnll         {:.6f} nats a token\ntokens      {}, {} scored\n",
-        result.perplexity, result.nll, tokens.size(), result.tokens));
+        result.perplexity.perplexity, result.perplexity.nll, result.tokens,
+        result.perplexity.tokens));
+    return;
   }
+  std::vector<std::vector<std::string>> rows;
+  for (const Result& result : results) {
+    rows.push_back({fmt::format("{:.5f}", result.perplexity.perplexity),
+                    fmt::format("{:.6f}", result.perplexity.nll),
+                    std::to_string(result.perplexity.tokens)});
+  }
+  const std::string headings[] = {"perplexity", "nll", "scored"};
+  print(side_by_side(models, headings, rows));
+}
+
+int run(const Arguments& arguments) {
+  const PerplexityOptions options = read_options(arguments);
+  const std::vector<std::string> models = models_of(arguments);
+  std::vector<std::filesystem::path> folders;
+  for (const std::string& model : models) folders.push_back(find_model_folder(model));
+  const std::string content = read_text(arguments.text("FILE"));
+  Session session(arguments);
+  std::vector<Result> results;
+  for (const std::filesystem::path& folder : folders) {
+    results.push_back(measure(session, arguments, folder, content, options));
+  }
+  show(models, results, arguments.flag("json"));
   return 0;
 }
 
@@ -77,7 +121,7 @@ constexpr Command kCommand = {
     .description =
         "Every token but the first of the text (and, where windows do not overlap, of "
         "each window) is scored once; perplexity is exp of the mean negative "
-        "log-likelihood.",
+        "log-likelihood. Perplexities of models with different tokenizers cannot be compared.",
     .positionals = kPositionals,
     .groups = kGroups,
     .examples = kExamples,

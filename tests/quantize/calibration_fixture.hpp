@@ -29,7 +29,7 @@ inline CalibrationText text_without_template() {
 
 /// Whether `part` stands somewhere in `whole`.
 inline bool holds(const std::vector<std::int32_t>& whole, const std::vector<std::int32_t>& part) {
-  return !std::ranges::search(whole, part).empty();
+  return std::search(whole.begin(), whole.end(), part.begin(), part.end()) != whole.end();
 }
 
 }  // namespace quiver::test
