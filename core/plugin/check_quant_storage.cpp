@@ -115,7 +115,7 @@ std::vector<float> decode_guarded(const QuantScheme& scheme, const QuantStorage&
     buffers.push_back(std::make_unique<GuardedBuffer<std::byte>>(bytes.size() + 1, side));
     std::ranges::copy(bytes, buffers.back()->data() + 1);
     buffers.back()->make_read_only();
-    parts.push_back(buffers.back()->span().subspan(1));
+    parts.emplace_back(buffers.back()->span().subspan(1));
   }
   const QuantizedMatrix matrix{.rows = rows,
                                .columns = storage.columns,

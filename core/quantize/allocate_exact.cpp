@@ -17,7 +17,7 @@ namespace {
 /// Partial allocations that are kept at a time, and links between them. With more of them the
 /// search stops being exact; they bound it to about 100 MB and a few seconds.
 constexpr std::size_t kMostStates = std::size_t{1} << 16U;
-constexpr std::size_t kMostLinks = std::size_t{1} << 22U;
+constexpr std::size_t kMostLinks = std::size_t{1} << 21U;
 
 /// Losses closer than this are rounding: bounds are computed in doubles.
 constexpr double kRounding = 16;

@@ -45,6 +45,7 @@ std::span<const Command* const> commands() {
 #endif
     &info_command(),
     &import_command(),
+    &allocate_command(),
     &latency_command(),
     &quantize_tensor_command(),
 #if QUIVER_TEXT

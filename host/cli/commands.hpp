@@ -13,6 +13,7 @@ std::span<const Command* const> commands();
 // One function a command, each in the file named after it.
 const Command& info_command();
 const Command& import_command();
+const Command& allocate_command();
 const Command& latency_command();
 const Command& quantize_tensor_command();
 const Command& plugins_list_command();

@@ -8,10 +8,10 @@ namespace quiver::cli {
 inline constexpr OptionRow kEncoderOption = {
     .name = "encoder",
     .value = "NAME",
-    .choices = "exact|refit|search",
     .default_value = "exact",
     .help =
-        "How codes are chosen: as the format's own implementation does, by least squares, or by a "
-        "search over ranges up to 4 bits"};
+        "How codes are chosen: exact, as the format's own implementation does; of the scheme "
+        "affine "
+        "also refit, by least squares, and search, over ranges up to 4 bits"};
 
 }  // namespace quiver::cli

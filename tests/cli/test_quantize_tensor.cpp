@@ -124,5 +124,24 @@ TEST_F(QuantizeTensor, an_unknown_scheme_is_a_missing_plugin) {
   EXPECT_THAT(result.err, testing::HasSubstr("affine"));
 }
 
+TEST_F(QuantizeTensor, the_search_encoder_gives_the_recorded_bytes_and_refit_others) {
+  const SafetensorsFile vectors =
+      SafetensorsFile::open(shared_path("reference/affine/vectors.safetensors"));
+  const TensorView& input = vectors.at("input.f32");
+  write_input({{{"x.weight", input.dtype, input.shape}, input.data}});
+  const auto run = [&](const char* encoder) {
+    const ProgramResult result = run_program(
+        {"quantize-tensor", in_, "-o", out_, "--bits", "3", "--encoder", encoder, "--json"});
+    EXPECT_EQ(result.status, 0) << result.err;
+    const SafetensorsFile output = SafetensorsFile::open(out_);
+    return std::pair(is_same(output.at("x.weight"), vectors.at("f32.search.b3.g64.weight")),
+                     is_same(output.at("x.weight"), vectors.at("f32.b3.g64.weight")));
+  };
+  EXPECT_EQ(run("search"), std::pair(true, false));
+  EXPECT_EQ(run("exact"), std::pair(false, true));
+  EXPECT_EQ(run("refit"), std::pair(false, false));
+  EXPECT_EQ(run_program({"quantize-tensor", in_, "-o", out_, "--encoder", "best"}).status, 2);
+}
+
 }  // namespace
 }  // namespace quiver::test

@@ -259,7 +259,7 @@ TEST(Encoders, refuse_what_they_cannot_encode) {
 
 TEST(Encoders, weights_whose_squares_overflow_decode_to_finite_ones) {
   Matrix matrix = random_matrix(1, 64, true);
-  for (std::size_t i = 0; i < 64; ++i) matrix.weights[i] *= 3e30F;
+  for (std::size_t i = 0; i < 64; ++i) matrix.weights[i] = matrix.weights[i] * 30 * 1e38F;
   for (const float weight : encode("refit", matrix, {4, 64}, DType::f32).decoded) {
     EXPECT_TRUE(std::isfinite(weight));
   }
