@@ -79,11 +79,13 @@ target_sources(quiver_core PRIVATE
   model/weight_store.cpp
   quantize/allocate_exact.cpp
   quantize/allocate_greedy.cpp
+  quantize/allocate_kv.cpp
   quantize/allocation.cpp
   quantize/block_runner.cpp
   quantize/convert.cpp
   quantize/convert_records.cpp
   quantize/encoded_matrix.cpp
+  quantize/kv_sensitivity.cpp
   quantize/layer_names.cpp
   quantize/named_encoder.cpp
   quantize/quantized_folder.cpp
