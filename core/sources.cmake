@@ -91,6 +91,7 @@ target_sources(quiver_core PRIVATE
   quantize/quantized_folder.cpp
   quantize/refine_allocation.cpp
   quantize/relaxed_allocation.cpp
+  quantize/report_page.cpp
   quantize/sensitivity.cpp
   quantize/sensitivity_table.cpp
   quantize/shared_sweep.cpp
