@@ -79,17 +79,20 @@ target_sources(quiver_core PRIVATE
   model/weight_store.cpp
   quantize/allocate_exact.cpp
   quantize/allocate_greedy.cpp
+  quantize/allocate_kv.cpp
   quantize/allocation.cpp
   quantize/block_runner.cpp
   quantize/check_weights.cpp
   quantize/convert.cpp
   quantize/convert_records.cpp
   quantize/encoded_matrix.cpp
+  quantize/kv_sensitivity.cpp
   quantize/layer_names.cpp
   quantize/named_encoder.cpp
   quantize/quantized_folder.cpp
   quantize/refine_allocation.cpp
   quantize/relaxed_allocation.cpp
+  quantize/report_page.cpp
   quantize/sensitivity.cpp
   quantize/sensitivity_table.cpp
   quantize/shared_sweep.cpp

@@ -30,7 +30,7 @@ fs::path tidy(const fs::path& place) {
   return named;
 }
 
-void refuse_existing(const fs::path& place, bool replaces) {
+void refuse_existing(const fs::path& place, bool replaces, const std::string& marker) {
   std::error_code error;
   const fs::file_status status = fs::symlink_status(place, error);
   if (!fs::exists(status)) return;
@@ -45,8 +45,9 @@ void refuse_existing(const fs::path& place, bool replaces) {
     throw Error(ErrorCode::usage, "the folder exists already", where,
                 "give the name of a new folder, or --force to replace it");
   }
-  if (!fs::is_regular_file(place / "config.json", error)) {
-    throw Error(ErrorCode::usage, "the folder is not a model's and will not be replaced", where,
+  if (!fs::is_regular_file(place / marker, error)) {
+    throw Error(ErrorCode::usage,
+                fmt::format("the folder holds no {} and will not be replaced", marker), where,
                 "give the name of a new folder");
   }
 }
@@ -71,9 +72,12 @@ void flush_folder(const fs::path& folder) {
 
 }  // namespace
 
-StagingFolder::StagingFolder(const fs::path& final_place, bool replaces)
-    : final_(tidy(final_place)), staging_(beside(final_, ".tmp")), replaces_(replaces) {
-  refuse_existing(final_, replaces_);
+StagingFolder::StagingFolder(const fs::path& final_place, bool replaces, std::string marker)
+    : final_(tidy(final_place)),
+      staging_(beside(final_, ".tmp")),
+      replaces_(replaces),
+      marker_(std::move(marker)) {
+  refuse_existing(final_, replaces_, marker_);
   // Left over from a process of the same number that was killed.
   std::error_code ignored;
   fs::remove_all(staging_, ignored);
@@ -97,7 +101,7 @@ void StagingFolder::require_space(std::uint64_t bytes) const {
 }
 
 void StagingFolder::commit() {
-  refuse_existing(final_, replaces_);  // It may have appeared meanwhile.
+  refuse_existing(final_, replaces_, marker_);  // It may have appeared meanwhile.
   std::error_code error;
   const bool has_old = fs::is_directory(final_, error) && !fs::is_empty(final_, error);
   const fs::path old = beside(final_, ".old");

@@ -3,19 +3,21 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <string>
 
 namespace quiver {
 
-/// A model folder in the making: files are written into a folder beside the final one
-/// (DIR.<process>.tmp), which commit() renames. Without commit() it is removed with all that is in
-/// it. [one-call-at-a-time]
+/// A folder in the making, a model's if nothing else is said: files are written into a folder
+/// beside the final one (DIR.<process>.tmp), which commit() renames. Without commit() it is removed
+/// with all that is in it. [one-call-at-a-time]
 class StagingFolder {
  public:
   /// Makes the folder beside `final_place`, whose parent has to exist. A folder that is there
   /// already and is not empty is refused (ErrorCode::usage) unless `replaces`; even then only one
-  /// that holds a config.json, so that no other folder is lost to a mistyped name. Throws Error as
-  /// file operations do.
-  StagingFolder(const std::filesystem::path& final_place, bool replaces);
+  /// that holds a file named `marker`, so that no other folder is lost to a mistyped name. Throws
+  /// Error as file operations do.
+  StagingFolder(const std::filesystem::path& final_place, bool replaces,
+                std::string marker = "config.json");
 
   StagingFolder(const StagingFolder&) = delete;
   StagingFolder& operator=(const StagingFolder&) = delete;
@@ -34,6 +36,7 @@ class StagingFolder {
   std::filesystem::path final_;
   std::filesystem::path staging_;
   bool replaces_ = false;
+  std::string marker_;
   bool is_committed_ = false;
 };
 

@@ -54,6 +54,7 @@ std::span<const Command* const> commands() {
     &logits_command(),
     &perplexity_command(),
     &kl_command(),
+    &kv_cache_command(),
 #endif
     &plugins_list_command(),
     &plugins_inspect_command(),

@@ -30,6 +30,7 @@ const Command& tokenize_command();
 const Command& detokenize_command();
 const Command& logits_command();
 const Command& kl_command();
+const Command& kv_cache_command();
 const Command& perplexity_command();
 #endif
 

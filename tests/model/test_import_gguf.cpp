@@ -236,7 +236,7 @@ TEST_F(ImportGguf, OtherFoldersAreNeverReplaced) {
   options.force = true;
   std::filesystem::create_directory(out());
   std::ofstream(out() / "letter.txt") << "dear";
-  expect_refused([&] { import(wagon(), options); }, "is not a model's", ErrorCode::usage);
+  expect_refused([&] { import(wagon(), options); }, "holds no config.json", ErrorCode::usage);
   EXPECT_EQ(read_text(out() / "letter.txt"), "dear");
   std::filesystem::remove_all(out());
   std::ofstream(out()) << "a file";
