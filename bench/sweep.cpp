@@ -135,9 +135,9 @@ class Bench {
         std::max<std::size_t>(1, layers_.size() / static_cast<std::size_t>(settings_.whole));
     for (std::size_t i = step / 2; i < layers_.size(); i += step) {
       for (const int bits : options_.bits) {
-        const quiver::EncodedMatrix encoded(
-            *layers_[i].matrix, layers_[i].name,
-            quiver::QuantFormat{bits, layers_[i].group_size}, options_.encoder, {}, threads_);
+        const quiver::EncodedMatrix encoded(*layers_[i].matrix, layers_[i].name,
+                                            quiver::QuantFormat{bits, layers_[i].group_size},
+                                            options_.encoder, {}, threads_);
         const quiver::WeightVariant variant{{layers_[i].matrix, &encoded.matrix()}};
         runner.divergences({&variant, 1}, {});
         ++whole_probes_;

@@ -139,8 +139,8 @@ double kl_divergence(std::span<const float> reference, std::span<const float> lo
     reference_total += kernels().elements->exp_sum(weights.data(), size, reference_top);
     sum += weighted_difference(weights.data(), r, z, count);
   }
-  const double result = sum / reference_total - (std::log(reference_total) + reference_top) +
-                        (std::log(total) + top);
+  const double result =
+      sum / reference_total - (std::log(reference_total) + reference_top) + (std::log(total) + top);
   if (!std::isfinite(result)) {
     throw Error(ErrorCode::bad_input, "a logit is not a finite number", "logits",
                 "check the model's weights");

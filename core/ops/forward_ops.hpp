@@ -27,8 +27,8 @@ struct ForwardMemory {
   Arena activations;                        ///< Quantized inputs of the linears under way.
 };
 
-/// Sees each use of a matrix and its input: values [rows, columns of the matrix]; none where rows of
-/// the matrix are looked up by token.
+/// Sees each use of a matrix and its input: values [rows, columns of the matrix]; none where rows
+/// of the matrix are looked up by token.
 using InputObserver =
     std::function<void(const StoredMatrix& matrix, int rows, std::span<const float> values)>;
 

@@ -94,8 +94,8 @@ void BlockRunner::begin(Pass& pass, std::span<const Copy> copies) {
     Sequence* sequence = &sequences_[static_cast<std::size_t>(copy.text)];
     if (copy.variant >= 0) sequence = &pass.sequences.emplace_back(*sequence);
     const auto rows = static_cast<int>(text.size());
-    pass.batch.segments.push_back({sequence, pass.batch.rows(), rows, 0, RowForm::prompt,
-                                   std::max(copy.variant, 0)});
+    pass.batch.segments.push_back(
+        {sequence, pass.batch.rows(), rows, 0, RowForm::prompt, std::max(copy.variant, 0)});
     for (int i = 0; i < rows; ++i) {
       pass.batch.tokens.push_back(text[static_cast<std::size_t>(i)]);
       pass.batch.positions.push_back({i, i, i});
@@ -114,11 +114,12 @@ Stream BlockRunner::stream(ForwardOps& ops, std::span<const Copy> copies) const 
   };
   const KeptStream& first = streams_[static_cast<std::size_t>(copies[0].text)];
   Stream stream;
-  stream.x = gather([](const KeptStream& kept) -> auto& { return kept.x; }, first.width);
+  stream.x = gather(
+      [](const KeptStream& kept) -> auto& { return kept.x; }, first.width);
   for (std::size_t i = 0; i < Stream::kMaxSides; ++i) {
     if (first.side_widths[i] == 0) continue;
-    stream.side[i] =
-        gather([i](const KeptStream& kept) -> auto& { return kept.sides[i]; }, first.side_widths[i]);
+    stream.side[i] = gather(
+        [i](const KeptStream& kept) -> auto& { return kept.sides[i]; }, first.side_widths[i]);
   }
   return stream;
 }
@@ -155,10 +156,9 @@ void BlockRunner::run_phase(ForwardOps& ops, Stream& stream, int phase) const {
   ops.end_block(stream);
 }
 
-void BlockRunner::finish(
-    ForwardOps& ops, const Stream& stream, std::span<const Copy> copies,
-    const std::function<void(std::span<const std::pair<int, int>> rows,
-                             std::span<const float> logits)>& take) const {
+void BlockRunner::finish(ForwardOps& ops, const Stream& stream, std::span<const Copy> copies,
+                         const std::function<void(std::span<const std::pair<int, int>> rows,
+                                                  std::span<const float> logits)>& take) const {
   std::vector<int> rows;
   std::vector<std::pair<int, int>> sources;
   int first_row = 0;
@@ -257,8 +257,7 @@ std::vector<TextDivergences> BlockRunner::divergences(std::span<const WeightVari
   return divergences;
 }
 
-std::vector<TextScores> BlockRunner::scores(std::span<const WeightVariant> variants,
-                                            bool wants_nll,
+std::vector<TextScores> BlockRunner::scores(std::span<const WeightVariant> variants, bool wants_nll,
                                             const std::function<bool()>& interrupted) {
   WeightVariants replaced = reference_weights();
   for (std::size_t v = 0; v < variants.size(); ++v) {
@@ -308,7 +307,8 @@ void BlockRunner::add_scores(std::span<const Copy> copies,
     const auto text = static_cast<std::size_t>(copy.text);
     const auto position = static_cast<std::size_t>(rows[row].second);
     const auto got = logits.subspan(row * vocabulary, vocabulary);
-    values[row].first = kl_divergence({reference_row(copy.text, rows[row].second), vocabulary}, got);
+    values[row].first =
+        kl_divergence({reference_row(copy.text, rows[row].second), vocabulary}, got);
     const auto next = static_cast<std::size_t>(positions_[text][position]) + 1;
     if (wants_nll && next < texts_[text].size()) {
       values[row].second = negative_log_likelihood(got, texts_[text][next]);

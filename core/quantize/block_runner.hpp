@@ -43,9 +43,9 @@ struct TextScores {
 };
 
 /// A forward pass in phases: phase 0 embeds, phase 1 + i is block i, the last one makes logits. The
-/// reference goes through them one by one and what it leaves behind stays, so a variant that differs
-/// from some phase on costs that phase and those behind it. Everything is float32; a variant's
-/// figures depend neither on what else is measured with it nor on the number of threads.
+/// reference goes through them one by one and what it leaves behind stays, so a variant that
+/// differs from some phase on costs that phase and those behind it. Everything is float32; a
+/// variant's figures depend neither on what else is measured with it nor on the number of threads.
 /// [one-call-at-a-time]
 class BlockRunner {
  public:

@@ -26,8 +26,7 @@ bool is_finite(const TensorView& tensor, ThreadPool& threads) {
   const auto tasks = static_cast<int>((elements + kTaskElements - 1) / kTaskElements);
   threads.run(tasks, [&](int task, int) {
     const std::int64_t first = task * kTaskElements;
-    std::vector<float> values(
-        static_cast<std::size_t>(std::min(kTaskElements, elements - first)));
+    std::vector<float> values(static_cast<std::size_t>(std::min(kTaskElements, elements - first)));
     decode_floats(tensor.dtype, tensor.data.data() + static_cast<std::size_t>(first) * size,
                   values.size(), values.data());
     // The sum of x * 0 is 0 unless some x is not finite.

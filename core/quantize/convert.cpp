@@ -178,9 +178,9 @@ class Converter {
     table.uniform_bits = is_measured() && !is_estimated() ? reference_bits_ : 0;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const QuantizableLayer& layer = layers_[i];
-      SensitivityLayer row{layer.name, layer.role, layer.block,
-                           static_cast<std::uint64_t>(layer.parameters()), layer.group_size,
-                           {}, {}};
+      SensitivityLayer row{
+          layer.name,       layer.role, layer.block, static_cast<std::uint64_t>(layer.parameters()),
+          layer.group_size, {},         {}};
       if (i < kl_.size()) row.kl = kl_[i];
       for (const int bits : options_.bits) {
         row.bytes[bits] = bits == kKeepBits ? layer.matrix->size_bytes() : bytes_of(layer, bits);
@@ -288,8 +288,8 @@ class Converter {
       for (const auto& choices : allocations) kls.push_back(measured_kl(problem, choices));
       return kls;
     };
-    const Refinement refined = refine_allocation(problem, options_.rules, budget, start, trials,
-                                                 kSwapBatch, measure);
+    const Refinement refined =
+        refine_allocation(problem, options_.rules, budget, start, trials, kSwapBatch, measure);
     result_.swaps_tried = refined.tried;
     result_.swaps_kept = refined.kept;
     take(problem, refined.choices, options_.bits.back());
@@ -319,7 +319,8 @@ class Converter {
     return kl;
   }
 
-  /// A layer's encoding; the last two widths of each layer are kept, which is what swaps go between.
+  /// A layer's encoding; the last two widths of each layer are kept, which is what swaps go
+  /// between.
   const StoredMatrix& encoded(std::size_t layer, int bits) {
     auto& kept = encoded_[layer];
     const auto found = std::ranges::find(kept, bits, [](const auto& e) { return e.first; });
@@ -339,16 +340,17 @@ class Converter {
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const QuantizableLayer& layer = layers_[i];
       result_.layers.push_back({layer.name, layer.role, layer.block, layer.matrix->rows,
-                                layer.matrix->columns, formats_[i],
+                                layer.matrix->columns, formats_[i], written_bytes(i),
                                 i < kl_.size() ? kl_[i] : WidthDivergences{}});
       if (layer.group_size == 0) {
-        result_.warnings.push_back(fmt::format(
-            "{} stays as it is: no group size divides its {} columns", layer.name,
-            layer.matrix->columns));
+        result_.warnings.push_back(
+            fmt::format("{} stays as it is: no group size divides its {} columns", layer.name,
+                        layer.matrix->columns));
       } else if (layer.group_size != options_.group_size) {
-        result_.warnings.push_back(fmt::format("{} has groups of {}: {} does not divide its {} "
-                                               "columns", layer.name, layer.group_size,
-                                               options_.group_size, layer.matrix->columns));
+        result_.warnings.push_back(
+            fmt::format("{} has groups of {}: {} does not divide its {} "
+                        "columns",
+                        layer.name, layer.group_size, options_.group_size, layer.matrix->columns));
       }
     }
     const WrittenFolder written = write_quantized_folder(
@@ -368,12 +370,14 @@ class Converter {
     checkpoint_->remove();
   }
 
+  std::uint64_t written_bytes(std::size_t layer) const {
+    const int bits = formats_[layer].bits;
+    return bits == kKeepBits ? layers_[layer].matrix->size_bytes() : bytes_of(layers_[layer], bits);
+  }
+
   std::uint64_t written_bytes() const {
     std::uint64_t bytes = fixed_.bytes;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      bytes += formats_[i].bits == kKeepBits ? layers_[i].matrix->size_bytes()
-                                             : bytes_of(layers_[i], formats_[i].bits);
-    }
+    for (std::size_t i = 0; i < layers_.size(); ++i) bytes += written_bytes(i);
     return bytes;
   }
 
@@ -401,10 +405,9 @@ class Converter {
     result_.uniform = uniform_results(*runner_, layers_, fixed_, widths, means_.encoder,
                                       means_.threads, interrupted);
     const std::array<int, 1> kept{kKeepBits};
-    result_.source_perplexity =
-        uniform_results(*runner_, layers_, fixed_, kept, means_.encoder, means_.threads,
-                        interrupted)[0]
-            .perplexity;
+    result_.source_perplexity = uniform_results(*runner_, layers_, fixed_, kept, means_.encoder,
+                                                means_.threads, interrupted)[0]
+                                    .perplexity;
   }
 
   bool progress(std::string_view stage, std::uint64_t done, std::uint64_t total,

@@ -59,7 +59,7 @@ using ConvertProgress = std::function<bool(std::string_view stage, std::uint64_t
 /// What the conversion works with.
 struct ConvertMeans {
   MatrixEncoder encoder;
-  bool wants_importance = false;  ///< Whether the encoder weights columns.
+  bool wants_importance = false;         ///< Whether the encoder weights columns.
   std::shared_ptr<const KvStrategy> kv;  ///< Stores float32.
   ThreadPool& threads;
   Ranks* ranks = nullptr;
@@ -76,7 +76,8 @@ struct ConvertedLayer {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   LayerFormat format;
-  WidthDivergences kl;  ///< Empty where nothing was measured.
+  std::uint64_t bytes = 0;  ///< As written, all parts.
+  WidthDivergences kl;      ///< Empty where nothing was measured.
 };
 
 struct Conversion {
@@ -86,20 +87,20 @@ struct Conversion {
   double bpw_linear = 0;    ///< Bits of codes per parameter of the measured layers.
   std::uint64_t bytes = 0;  ///< Of all tensors.
   std::uint64_t source_bytes = 0;
-  double kl_predicted = 0;  ///< Sum of the chosen widths' divergences (or scores, or errors).
-  double kl_measured = 0;   ///< Of the written folder, over the calibration texts.
-  double perplexity = 0;    ///< Of the written folder, on the calibration texts.
-  double source_perplexity = 0;     ///< 0 where it was not compared.
+  double kl_predicted = 0;       ///< Sum of the chosen widths' divergences (or scores, or errors).
+  double kl_measured = 0;        ///< Of the written folder, over the calibration texts.
+  double perplexity = 0;         ///< Of the written folder, on the calibration texts.
+  double source_perplexity = 0;  ///< 0 where it was not compared.
   std::vector<ModelScore> uniform;  ///< Where it was compared: by ascending width.
   int swaps_tried = 0;
   int swaps_kept = 0;
   std::vector<std::string> warnings;
 };
 
-/// Converts `model` into the folder `out`, which appears when it is complete and has been read back;
-/// results of the sweep are kept beside it until then (SweepCheckpoint). In ranks other than 0 it
-/// only takes part in the sweep and returns an empty conversion. Equal arguments give equal bytes,
-/// interrupted and resumed or not, whatever the numbers of threads and ranks.
+/// Converts `model` into the folder `out`, which appears when it is complete and has been read
+/// back; results of the sweep are kept beside it until then (SweepCheckpoint). In ranks other than
+/// 0 it only takes part in the sweep and returns an empty conversion. Equal arguments give equal
+/// bytes, interrupted and resumed or not, whatever the numbers of threads and ranks.
 ///
 /// Throws Error(usage) for widths or a target that cannot be, Error(bad_input) naming the layer for
 /// weights that are not finite, Error(interrupted); nothing but the checkpoint is left behind then.

@@ -77,21 +77,21 @@ nlohmann::json sensitivity_record(const Conversion& conversion, const ConvertOpt
                       {"block", layer.block},
                       {"parameters", parameters},
                       {"param_count", parameters},
-                      {"group_size", layer.format.group_size != 0 ? layer.format.group_size
-                                                                  : options.group_size},
+                      {"group_size",
+                       layer.format.group_size != 0 ? layer.format.group_size : options.group_size},
                       {"kl", widths},
                       {"sensitivities", widths},
                       {"metadata", nlohmann::json::object()}});
   }
-  return {{"layers", layers},
-          {"base_model", options.base_model},
-          {"candidate_bits", options.bits},
-          {"group_size", options.group_size},
-          {"metric", options.sensitivity == ConvertSensitivity::exact
-                         ? "kl_divergence_vs_reference"
-                         : "weighted_error_of_weights"},
-          {"reference", conversion.reference},
-          {"fixed", {{"bytes", fixed.bytes}, {"parameters", fixed.parameters}}}};
+  return {
+      {"layers", layers},
+      {"base_model", options.base_model},
+      {"candidate_bits", options.bits},
+      {"group_size", options.group_size},
+      {"metric", options.sensitivity == ConvertSensitivity::exact ? "kl_divergence_vs_reference"
+                                                                  : "weighted_error_of_weights"},
+      {"reference", conversion.reference},
+      {"fixed", {{"bytes", fixed.bytes}, {"parameters", fixed.parameters}}}};
 }
 
 }  // namespace quiver

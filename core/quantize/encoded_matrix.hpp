@@ -16,10 +16,10 @@ namespace quiver {
 
 /// Encodes rows of float32 weights as QuantScheme::encode does. `importance` has a value per column
 /// (mean squares of the inputs seen), or is empty. [any-thread]
-using RowEncoder = std::function<void(
-    std::span<const float> weights, std::int64_t rows, std::int64_t columns,
-    const QuantFormat& format, DType parameter_type, std::span<const float> importance,
-    std::span<const std::span<std::byte>> parts)>;
+using RowEncoder = std::function<void(std::span<const float> weights, std::int64_t rows,
+                                      std::int64_t columns, const QuantFormat& format,
+                                      DType parameter_type, std::span<const float> importance,
+                                      std::span<const std::span<std::byte>> parts)>;
 
 /// A scheme and the encoder that fills its formats.
 struct MatrixEncoder {

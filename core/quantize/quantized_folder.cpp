@@ -80,8 +80,8 @@ std::vector<Output> outputs_of(const QuantizedFolder& folder) {
     const QuantizableLayer& layer = folder.layers[found->second];
     const LayerFormat& format = folder.formats[found->second];
     std::array<QuantPart, QuantScheme::kMaxParts> parts{};
-    const int count = folder.encoder.scheme->parts({format.bits, format.group_size},
-                                                   layer.matrix->columns, layer.matrix->dtype, parts);
+    const int count = folder.encoder.scheme->parts(
+        {format.bits, format.group_size}, layer.matrix->columns, layer.matrix->dtype, parts);
     for (int i = 0; i < count; ++i) {
       const QuantPart& part = parts[static_cast<std::size_t>(i)];
       outputs.push_back({{layer.name + part.suffix, part.dtype, {layer.matrix->rows, part.columns}},
@@ -225,12 +225,20 @@ class FolderWriter {
 /// Whether a file of the source folder belongs to the new one too: tokenizer, templates, licence.
 bool is_companion(const fs::path& file) {
   const std::string name = file.filename().string();
-  static const std::set<std::string> kNames{
-      "tokenizer.json",     "tokenizer_config.json",    "special_tokens_map.json",
-      "added_tokens.json",  "chat_template.jinja",      "chat_template.json",
-      "vocab.json",         "vocab.txt",                "merges.txt",
-      "tokenizer.model",    "generation_config.json",   "preprocessor_config.json",
-      "processor_config.json", "video_preprocessor_config.json"};
+  static const std::set<std::string> kNames{"tokenizer.json",
+                                            "tokenizer_config.json",
+                                            "special_tokens_map.json",
+                                            "added_tokens.json",
+                                            "chat_template.jinja",
+                                            "chat_template.json",
+                                            "vocab.json",
+                                            "vocab.txt",
+                                            "merges.txt",
+                                            "tokenizer.model",
+                                            "generation_config.json",
+                                            "preprocessor_config.json",
+                                            "processor_config.json",
+                                            "video_preprocessor_config.json"};
   return kNames.contains(name) || name.starts_with("LICENSE") || name.starts_with("NOTICE");
 }
 
@@ -256,7 +264,8 @@ void verify_tensors(const WrittenFolder& written, const SafetensorsSet& files) {
   }
   for (const WrittenTensor& tensor : written.tensors) {
     const TensorView* found = files.find(tensor.info.name);
-    if (found == nullptr || found->dtype != tensor.info.dtype || found->shape != tensor.info.shape) {
+    if (found == nullptr || found->dtype != tensor.info.dtype ||
+        found->shape != tensor.info.shape) {
       disagree("a tensor read back has another type or shape than the one written",
                printable(tensor.info.name));
     }

@@ -32,10 +32,10 @@ void list_steps(const AllocationProblem& problem,
     const AllocationChoice& now = all[choices[unit]];
     for (const std::size_t choice : allowed[unit]) {
       if (choice == choices[unit]) continue;
-      const Step step{unit, choice,
-                      static_cast<std::int64_t>(all[choice].bytes) -
-                          static_cast<std::int64_t>(now.bytes),
-                      all[choice].kl - now.kl};
+      const Step step{
+          unit, choice,
+          static_cast<std::int64_t>(all[choice].bytes) - static_cast<std::int64_t>(now.bytes),
+          all[choice].kl - now.kl};
       (step.bytes > 0 ? ups : downs).push_back(step);
     }
   }

@@ -36,8 +36,8 @@ std::vector<QuantizableLayer> quantizable_layers(const LoadedModel& model,
                                                  const QuantScheme& scheme, int group_size) {
   std::vector<QuantizableLayer> layers;
   const auto add = [&](const std::string& name, Role role, int block, const StoredMatrix& matrix) {
-    layers.push_back({name, role, block, &matrix,
-                      fitting_group(scheme, matrix.columns, group_size), -1, {}});
+    layers.push_back(
+        {name, role, block, &matrix, fitting_group(scheme, matrix.columns, group_size), -1, {}});
   };
   for (const EmbeddingPart& part : model.weights().embeddings()) {
     add(part.name, Role::embedding, part.block, part.matrix);

@@ -69,9 +69,9 @@ void measure_layers(BlockRunner& runner, std::span<const QuantizableLayer> layer
                     const SweepOptions& options, int reference_bits, ThreadPool& threads,
                     const SweepHooks& hooks);
 
-/// An estimate without running variants: sum_ij m_j (w_ij - q_ij)^2 / sum_ij m_j w_ij^2, the share of
-/// the layer's output that quantizing to each width loses; m is the layer's importance, 1 where there
-/// is none. Comparable between widths of a layer, and roughly between layers; no divergence.
+/// An estimate without running variants: sum_ij m_j (w_ij - q_ij)^2 / sum_ij m_j w_ij^2, the share
+/// of the layer's output that quantizing to each width loses; m is the layer's importance, 1 where
+/// there is none. Comparable between widths of a layer, and roughly between layers; no divergence.
 WidthDivergences weight_errors(const QuantizableLayer& layer, const SweepOptions& options,
                                ThreadPool& threads);
 

@@ -74,8 +74,8 @@ class Sweep {
 
   bool is_complete(std::size_t index) const {
     const WidthDivergences* kl = sweep_.checkpoint->find(sweep_.layers[index].name);
-    return kl != nullptr && std::ranges::all_of(sweep_.options.bits,
-                                                [&](int bits) { return kl->contains(bits); });
+    return kl != nullptr &&
+           std::ranges::all_of(sweep_.options.bits, [&](int bits) { return kl->contains(bits); });
   }
 
   void measured(std::size_t index, const WidthDivergences& kl) {

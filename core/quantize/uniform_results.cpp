@@ -56,8 +56,8 @@ double uniform_kl_at(std::span<const ModelScore> uniform, std::uint64_t bytes) {
   if (above == uniform.end()) return uniform.back().kl;
   const ModelScore& low = *std::prev(above);
   if (low.kl <= 0 || above->kl <= 0) return low.kl;
-  const double part = static_cast<double>(bytes - low.bytes) /
-                      static_cast<double>(above->bytes - low.bytes);
+  const double part =
+      static_cast<double>(bytes - low.bytes) / static_cast<double>(above->bytes - low.bytes);
   return std::exp((1 - part) * std::log(low.kl) + part * std::log(above->kl));
 }
 

@@ -45,6 +45,9 @@ std::span<const Command* const> commands() {
 #endif
     &info_command(),
     &import_command(),
+#if QUIVER_TEXT
+    &convert_command(),
+#endif
     &allocate_command(),
     &latency_command(),
     &quantize_tensor_command(),

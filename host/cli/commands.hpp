@@ -26,6 +26,7 @@ const Command& generate_docs_command();
 #if QUIVER_TEXT
 const Command& generate_command();
 const Command& chat_command();
+const Command& convert_command();
 const Command& tokenize_command();
 const Command& detokenize_command();
 const Command& logits_command();

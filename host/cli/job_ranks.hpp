@@ -7,8 +7,9 @@
 
 namespace quiver::cli {
 
-/// The ranks of the job, or nullptr where the program was started alone. Opens lib/quiver/quiver-mpi.so
-/// beside the program's folder, which stays open. Throws Error(usage) where it is not installed.
+/// The ranks of the job, or nullptr where the program was started alone. Opens
+/// lib/quiver/quiver-mpi.so beside the program's folder, which stays open. Throws Error(usage)
+/// where it is not installed.
 std::unique_ptr<Ranks> open_ranks();
 
 }  // namespace quiver::cli

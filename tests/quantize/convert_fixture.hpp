@@ -17,10 +17,9 @@ using Texts = std::vector<std::vector<std::int32_t>>;
 
 inline MatrixEncoder exact_encoder() {
   auto scheme = affine_scheme({});
-  return {scheme, [scheme](auto weights, auto rows, auto columns, const auto& format, auto type,
-                           auto, auto parts) {
-            scheme->encode(weights, rows, columns, format, type, parts);
-          }};
+  return {scheme,
+          [scheme](auto weights, auto rows, auto columns, const auto& format, auto type, auto,
+                   auto parts) { scheme->encode(weights, rows, columns, format, type, parts); }};
 }
 
 /// The calibration sequences that the reference converter's sweep of llama_a was recorded with.

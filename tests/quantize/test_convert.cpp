@@ -205,8 +205,8 @@ TEST_F(Converting, refuses_to_resume_under_other_settings) {
   conversion.options.resumes = true;
   conversion.options.bits = {3, 8};
   conversion.texts.pop_back();
-  EXPECT_THAT(refusal(conversion, out), testing::AllOf(testing::HasSubstr("texts"),
-                                                      testing::HasSubstr("widths")));
+  EXPECT_THAT(refusal(conversion, out),
+              testing::AllOf(testing::HasSubstr("texts"), testing::HasSubstr("widths")));
   EXPECT_FALSE(std::filesystem::exists(out));
 }
 

@@ -19,7 +19,8 @@ using testing::HasSubstr;
 using testing::Not;
 
 ConvertedLayer layer(std::string name, Role role, int block, int bits, WidthDivergences kl) {
-  return {std::move(name), role, block, 128, 64, {bits, bits == kKeepBits ? 0 : 64}, std::move(kl)};
+  return {std::move(name), role, block, 128, 64, {bits, bits == kKeepBits ? 0 : 64}, 0,
+          std::move(kl)};
 }
 
 /// A conversion of a few layers, some kept, some not measured.
