@@ -1,5 +1,5 @@
-// Times the sensitivity sweep against whole forward passes per layer and width, with the same kernels
-// and on the same texts. Prints one line of JSON.
+// Times the sensitivity sweep against whole forward passes per layer and width, with the same
+// kernels and on the same texts. Prints one line of JSON.
 #include "bench/load_model.hpp"
 #include "bench/process_usage.hpp"
 #include "core/kernels/kernel_table.hpp"

@@ -66,16 +66,18 @@ std::string conversion_table(const Conversion& conversion, const std::vector<int
       text += found == layer.kl.end() ? fmt::format("  {:>9}", "-")
                                       : fmt::format("  {:>9.2e}", found->second);
     }
-    text += layer.format.bits == kKeepBits ? "  kept\n" : fmt::format("  {:>4}\n", layer.format.bits);
+    text +=
+        layer.format.bits == kKeepBits ? "  kept\n" : fmt::format("  {:>4}\n", layer.format.bits);
   }
   return text;
 }
 
-std::string conversion_summary(const Conversion& conversion, const std::string& output, double seconds) {
-  std::string text = fmt::format(
-      "\n{}: {} of {}, {:.3f} bits a weight ({:.3f} of codes in the layers)\n",
-      printable(output, 4096), bytes_text(conversion.bytes), bytes_text(conversion.source_bytes),
-      conversion.bpw_true, conversion.bpw_linear);
+std::string conversion_summary(const Conversion& conversion, const std::string& output,
+                               double seconds) {
+  std::string text =
+      fmt::format("\n{}: {} of {}, {:.3f} bits a weight ({:.3f} of codes in the layers)\n",
+                  printable(output, 4096), bytes_text(conversion.bytes),
+                  bytes_text(conversion.source_bytes), conversion.bpw_true, conversion.bpw_linear);
   if (conversion.kl_measured != 0) {
     text += fmt::format("KL against {}: {:.3e} nats a token, {:.3e} by the sum of the layers\n",
                         conversion.reference == "bf16" ? "the full weights" : "a 4-bit copy",
@@ -87,14 +89,15 @@ std::string conversion_summary(const Conversion& conversion, const std::string& 
                         score.perplexity);
   }
   if (!conversion.uniform.empty()) {
-    text += fmt::format("this result: KL {:.2f} of a uniform one of its size, perplexity {:.3f}, "
-                        "source {:.3f}\n",
-                        conversion.kl_measured / uniform_kl_at(conversion.uniform, conversion.bytes),
-                        conversion.perplexity, conversion.source_perplexity);
+    text += fmt::format(
+        "this result: KL {:.2f} of a uniform one of its size, perplexity {:.3f}, "
+        "source {:.3f}\n",
+        conversion.kl_measured / uniform_kl_at(conversion.uniform, conversion.bytes),
+        conversion.perplexity, conversion.source_perplexity);
   }
   if (conversion.swaps_tried > 0) {
-    text += fmt::format("{} swaps measured, {} kept\n", conversion.swaps_tried,
-                        conversion.swaps_kept);
+    text +=
+        fmt::format("{} swaps measured, {} kept\n", conversion.swaps_tried, conversion.swaps_kept);
   }
   return text + fmt::format("{:.0f} s\n", seconds);
 }
