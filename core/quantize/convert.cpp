@@ -17,9 +17,9 @@
 #include "core/quantize/allocate_greedy.hpp"
 #include "core/quantize/check_weights.hpp"
 #include "core/quantize/convert_records.hpp"
+#include "core/quantize/layer_problem.hpp"
 #include "core/quantize/refine_allocation.hpp"
 #include "core/quantize/shared_sweep.hpp"
-#include "core/quantize/static_scores.hpp"
 
 namespace quiver {
 namespace {
@@ -170,97 +170,26 @@ class Converter {
     runner_.reset();
   }
 
-  /// The candidates of a layer, as they would be written.
-  SensitivityTable table() const {
-    SensitivityTable table;
-    table.fixed_bytes = fixed_.bytes;
-    table.fixed_parameters = fixed_.parameters;
-    table.uniform_bits = is_measured() && !is_estimated() ? reference_bits_ : 0;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const QuantizableLayer& layer = layers_[i];
-      SensitivityLayer row{
-          layer.name,       layer.role, layer.block, static_cast<std::uint64_t>(layer.parameters()),
-          layer.group_size, {},         {}};
-      if (i < kl_.size()) row.kl = kl_[i];
-      for (const int bits : options_.bits) {
-        row.bytes[bits] = bits == kKeepBits ? layer.matrix->size_bytes() : bytes_of(layer, bits);
-      }
-      table.layers.push_back(std::move(row));
-    }
-    return table;
-  }
-
-  std::size_t bytes_of(const QuantizableLayer& layer, int bits) const {
-    return encoded_bytes(*means_.encoder.scheme, {bits, layer.group_size}, layer.matrix->rows,
-                         layer.matrix->columns, layer.matrix->dtype);
-  }
-
-  /// Layers without a choice: no group size fits, or no text used them.
-  bool is_fixed(std::size_t index) const {
-    const QuantizableLayer& layer = layers_[index];
-    return layer.group_size == 0 || (is_measured() && layer.phase < 0) ||
-           (options_.is_optiq && is_measured() && layer.role == Role::embedding);
-  }
-
-  /// What a layer without a choice becomes.
-  LayerFormat fixed_format(std::size_t index, int widest) const {
-    const QuantizableLayer& layer = layers_[index];
-    if (layer.group_size == 0 || widest == kKeepBits) return {};
-    return {widest, layer.group_size};
-  }
-
-  AllocationProblem problem() {
-    SensitivityTable all = table();
-    const int widest = options_.bits.back();
-    SensitivityTable chosen = all;
-    chosen.layers.clear();
-    units_.clear();
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      if (!is_fixed(i)) {
-        chosen.layers.push_back(all.layers[i]);
-        units_.push_back(i);
-        continue;
-      }
-      const LayerFormat format = fixed_format(i, widest);
-      chosen.fixed_bytes += format.bits == kKeepBits ? layers_[i].matrix->size_bytes()
-                                                     : bytes_of(layers_[i], format.bits);
-      chosen.fixed_parameters += static_cast<std::uint64_t>(layers_[i].parameters());
-    }
-    AllocationProblem problem = allocation_problem(chosen, {options_.bits, options_.group_size});
-    if (!is_measured()) {
-      options_.is_optiq ? set_static_scores_by_name(problem) : set_static_scores(problem);
-    } else if (!options_.is_optiq) {
-      set_losses(problem, chosen);
-    }
-    return problem;
-  }
-
   void allocate() {
-    AllocationProblem problem = this->problem();
-    formats_.assign(layers_.size(), {});
+    const int uniform_bits = is_measured() && !is_estimated() ? reference_bits_ : 0;
+    problem_.emplace(layers_, kl_, fixed_, options_, *means_.encoder.scheme, uniform_bits);
+    const AllocationProblem& problem = problem_->problem();
     if (options_.is_optiq) {
       const Allocation allocation =
           allocate_greedy(problem, {options_.target_bpw, options_.rules.floor_per_block});
-      take(problem, allocation.choices, widest_bits(problem, allocation));
+      take(allocation.choices, widest_bits(problem, allocation));
       result_.kl_predicted = allocation.kl;
       return;
     }
     const Allocation allocation = allocate_exact(problem, options_.rules, options_.target_bpw);
-    std::vector<std::size_t> choices = allocation.choices;
     result_.kl_predicted = allocation.kl;
-    take(problem, choices, options_.bits.back());
-    if (is_measured() && !is_estimated() && options_.refinement > 0) refine(problem, choices);
+    take(allocation.choices, options_.bits.back());
+    if (is_measured() && !is_estimated() && options_.refinement > 0) refine(allocation.choices);
   }
 
-  /// Turns choices into formats.
-  void take(const AllocationProblem& problem, const std::vector<std::size_t>& choices, int widest) {
-    for (std::size_t i = 0; i < layers_.size(); ++i) formats_[i] = fixed_format(i, widest);
-    for (std::size_t u = 0; u < units_.size(); ++u) {
-      const AllocationChoice& choice = problem.units[u].choices[choices[u]];
-      formats_[units_[u]] =
-          choice.bits == kKeepBits ? LayerFormat{} : LayerFormat{choice.bits, choice.group_size};
-    }
-    result_.bpw_linear = evaluate(problem, choices).bpw_linear;
+  void take(const std::vector<std::size_t>& choices, int widest) {
+    formats_ = problem_->formats(choices, widest);
+    result_.bpw_linear = evaluate(problem_->problem(), choices).bpw_linear;
   }
 
   /// How many swaps cost the wanted share of the sweep.
@@ -275,8 +204,9 @@ class Converter {
     return static_cast<int>(std::min(trials, 10000.0));
   }
 
-  void refine(const AllocationProblem& problem, const std::vector<std::size_t>& start) {
+  void refine(const std::vector<std::size_t>& start) {
     start_runner();
+    const AllocationProblem& problem = problem_->problem();
     const auto allowed = allowed_choices(problem, options_.rules);
     const std::uint64_t budget = unit_budget(problem, allowed, options_.target_bpw);
     const int trials = swap_trials(*runner_);
@@ -285,25 +215,25 @@ class Converter {
       report("refining", done, static_cast<std::uint64_t>(trials), "swaps");
       done += allocations.size();
       std::vector<double> kls;
-      for (const auto& choices : allocations) kls.push_back(measured_kl(problem, choices));
+      for (const auto& choices : allocations) kls.push_back(measured_kl(choices));
       return kls;
     };
     const Refinement refined =
         refine_allocation(problem, options_.rules, budget, start, trials, kSwapBatch, measure);
     result_.swaps_tried = refined.tried;
     result_.swaps_kept = refined.kept;
-    take(problem, refined.choices, options_.bits.back());
+    take(refined.choices, options_.bits.back());
   }
 
   /// The divergence of an allocation, from the checkpoint where it has been measured before.
-  double measured_kl(const AllocationProblem& problem, const std::vector<std::size_t>& choices) {
+  double measured_kl(const std::vector<std::size_t>& choices) {
     std::string key;
     for (std::size_t u = 0; u < choices.size(); ++u) {
-      key += fmt::format("{} ", problem.units[u].choices[choices[u]].bits);
+      key += fmt::format("{} ", problem_->problem().units[u].choices[choices[u]].bits);
     }
     key = sha256_hex(key);
     if (const auto known = checkpoint_->find_allocation(key)) return *known;
-    take(problem, choices, options_.bits.back());
+    take(choices, options_.bits.back());
     WeightVariant variant;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       if (formats_[i].bits != kKeepBits) {
@@ -340,7 +270,7 @@ class Converter {
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const QuantizableLayer& layer = layers_[i];
       result_.layers.push_back({layer.name, layer.role, layer.block, layer.matrix->rows,
-                                layer.matrix->columns, formats_[i], written_bytes(i),
+                                layer.matrix->columns, formats_[i], problem_->bytes(i, formats_[i]),
                                 i < kl_.size() ? kl_[i] : WidthDivergences{}});
       if (layer.group_size == 0) {
         result_.warnings.push_back(
@@ -370,14 +300,9 @@ class Converter {
     checkpoint_->remove();
   }
 
-  std::uint64_t written_bytes(std::size_t layer) const {
-    const int bits = formats_[layer].bits;
-    return bits == kKeepBits ? layers_[layer].matrix->size_bytes() : bytes_of(layers_[layer], bits);
-  }
-
   std::uint64_t written_bytes() const {
     std::uint64_t bytes = fixed_.bytes;
-    for (std::size_t i = 0; i < layers_.size(); ++i) bytes += written_bytes(i);
+    for (std::size_t i = 0; i < layers_.size(); ++i) bytes += problem_->bytes(i, formats_[i]);
     return bytes;
   }
 
@@ -435,7 +360,7 @@ class Converter {
   std::optional<BlockRunner> runner_;
   std::optional<SweepCheckpoint> checkpoint_;
   std::vector<WidthDivergences> kl_;
-  std::vector<std::size_t> units_;  ///< Layer of each unit of the problem.
+  std::optional<LayerProblem> problem_;
   std::vector<LayerFormat> formats_;
   std::map<std::size_t, std::vector<std::pair<int, EncodedMatrix>>> encoded_;
   Conversion result_;
