@@ -142,8 +142,16 @@ class Converter {
     trace_layers(*runner_, layers_, means_.wants_importance || is_estimated());
   }
 
+  /// Refuses rules and targets that no widths meet, before they cost hours of measuring.
+  void check_target() {
+    if (options_.is_optiq) return;  // its target is where it stops, whatever it takes
+    const AllocationProblem problem = this->problem();
+    unit_budget(problem, allowed_choices(problem, options_.rules), options_.target_bpw);
+  }
+
   void estimate() {
     start_runner();
+    check_target();
     const SweepOptions options{options_.bits, means_.encoder, true};
     for (const QuantizableLayer& layer : layers_) {
       report("estimating", kl_.size(), layers_.size(), "layers");
@@ -155,6 +163,7 @@ class Converter {
 
   void measure() {
     start_runner();
+    check_target();
     const SweepOptions options{options_.bits, means_.encoder, means_.wants_importance};
     const SharedSweep sweep{*runner_,
                             layers_,
@@ -199,7 +208,7 @@ class Converter {
   bool is_fixed(std::size_t index) const {
     const QuantizableLayer& layer = layers_[index];
     return layer.group_size == 0 || (is_measured() && layer.phase < 0) ||
-           (options_.is_optiq && is_measured() && layer.role == Role::embedding);
+           (options_.is_optiq && layer.role == Role::embedding);
   }
 
   /// What a layer without a choice becomes.
@@ -225,6 +234,12 @@ class Converter {
       chosen.fixed_bytes += format.bits == kKeepBits ? layers_[i].matrix->size_bytes()
                                                      : bytes_of(layers_[i], format.bits);
       chosen.fixed_parameters += static_cast<std::uint64_t>(layers_[i].parameters());
+    }
+    if (options_.is_optiq) {
+      // That package visits modules from the last to the first; which of equal layers comes first
+      // decides its ties.
+      std::ranges::reverse(chosen.layers);
+      std::ranges::reverse(units_);
     }
     AllocationProblem problem = allocation_problem(chosen, {options_.bits, options_.group_size});
     if (!is_measured()) {
