@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <quiver/error.hpp>
+#include <string_view>
 
 #include "core/tensor/file_error.hpp"
 #include "core/tensor/printable.hpp"
@@ -58,6 +61,15 @@ fs::path beside(const fs::path& place, const char* ending) {
   return name;
 }
 
+/// The process in a name PREFIX<process>..tmp, or 0.
+pid_t process_in(std::string_view name, std::string_view prefix) {
+  if (!name.starts_with(prefix) || !name.ends_with(".tmp")) return 0;
+  name.remove_prefix(prefix.size());
+  pid_t process = 0;
+  const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), process);
+  return error == std::errc() && process > 0 ? process : 0;
+}
+
 void rename_folder(const fs::path& from, const fs::path& to) {
   if (::rename(from.c_str(), to.c_str()) != 0) throw file_error("rename", to, errno);
 }
@@ -78,10 +90,10 @@ StagingFolder::StagingFolder(const fs::path& final_place, bool replaces, std::st
       replaces_(replaces),
       marker_(std::move(marker)) {
   refuse_existing(final_, replaces_, marker_);
-  // Left over from a process of the same number that was killed.
+  remove_leftovers(final_);
   std::error_code ignored;
-  fs::remove_all(staging_, ignored);
-  if (::mkdir(staging_.c_str(), 0777) != 0) throw file_error("create", staging_, errno);
+  fs::remove_all(staging_, ignored);  // of a process with this one's number
+  if (::mkdir(staging_.c_str(), 0777) != 0) throw file_error("create", final_, errno);
 }
 
 StagingFolder::~StagingFolder() {
@@ -115,6 +127,20 @@ void StagingFolder::commit() {
   is_committed_ = true;
   flush_folder(final_.parent_path());
   if (has_old) fs::remove_all(old, error);
+}
+
+void remove_leftovers(const fs::path& place) noexcept {
+  try {
+    const std::string prefix = place.filename().string() + ".";
+    for (const auto& entry : fs::directory_iterator(place.parent_path())) {
+      const pid_t process = process_in(entry.path().filename().string(), prefix);
+      if (process == 0 || ::kill(process, 0) == 0 || errno != ESRCH) continue;
+      std::error_code ignored;
+      fs::remove_all(entry.path(), ignored);
+    }
+  } catch (const std::exception&) {
+    // A folder that cannot be listed cannot be tidied either.
+  }
 }
 
 }  // namespace quiver

@@ -9,7 +9,8 @@ namespace quiver {
 
 /// A folder in the making, a model's if nothing else is said: files are written into a folder
 /// beside the final one (DIR.<process>.tmp), which commit() renames. Without commit() it is removed
-/// with all that is in it. [one-call-at-a-time]
+/// with all that is in it; what a killed process has left, the next one removes. Two machines that
+/// share a disk cannot make one folder at the same time. [one-call-at-a-time]
 class StagingFolder {
  public:
   /// Makes the folder beside `final_place`, whose parent has to exist. A folder that is there
@@ -39,5 +40,10 @@ class StagingFolder {
   std::string marker_;
   bool is_committed_ = false;
 };
+
+/// Removes what processes of this machine that no longer run have left beside `place`: files and
+/// folders named `place`.<process>.tmp, with anything but a digit behind the number. Failures are
+/// ignored: leftovers take space and do no other harm. [any-thread]
+void remove_leftovers(const std::filesystem::path& place) noexcept;
 
 }  // namespace quiver

@@ -142,8 +142,19 @@ class Converter {
     trace_layers(*runner_, layers_, means_.wants_importance || is_estimated());
   }
 
+  /// Refuses rules and targets that no widths meet, before they cost hours of measuring.
+  void check_target() {
+    if (options_.is_optiq) return;  // its target is where it stops, whatever it takes
+    AllocationRules rules = options_.rules;
+    rules.floor_per_block = 0;  // which layers it lifts is known after the sweep
+    const LayerProblem unmeasured(layers_, {}, fixed_, options_, *means_.encoder.scheme, 0);
+    unit_budget(unmeasured.problem(), allowed_choices(unmeasured.problem(), rules),
+                options_.target_bpw);
+  }
+
   void estimate() {
     start_runner();
+    check_target();
     const SweepOptions options{options_.bits, means_.encoder, true};
     for (const QuantizableLayer& layer : layers_) {
       report("estimating", kl_.size(), layers_.size(), "layers");
@@ -155,6 +166,7 @@ class Converter {
 
   void measure() {
     start_runner();
+    check_target();
     const SweepOptions options{options_.bits, means_.encoder, means_.wants_importance};
     const SharedSweep sweep{*runner_,
                             layers_,

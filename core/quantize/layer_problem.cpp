@@ -1,6 +1,8 @@
 // The layers of a model as something to allocate bits among, and the way back to formats.
 #include "core/quantize/layer_problem.hpp"
 
+#include <algorithm>
+
 #include "core/quantize/static_scores.hpp"
 
 namespace quiver {
@@ -27,6 +29,12 @@ LayerProblem::LayerProblem(std::span<const QuantizableLayer> layers,
     for (const int bits : options_.bits) row.bytes[bits] = bytes(i, {bits, layer.group_size});
     table.layers.push_back(std::move(row));
     units_.push_back(i);
+  }
+  if (options_.is_optiq) {
+    // That package visits modules from the last to the first; which of equal layers comes first
+    // decides its ties.
+    std::ranges::reverse(table.layers);
+    std::ranges::reverse(units_);
   }
   problem_ = allocation_problem(table, {options_.bits, options_.group_size});
   if (options_.method == ConvertMethod::by_rules) {

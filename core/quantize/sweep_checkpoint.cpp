@@ -5,6 +5,7 @@
 #include <quiver/error.hpp>
 
 #include "core/model/json_file.hpp"
+#include "core/model/staging_folder.hpp"
 #include "core/quantize/quantized_folder.hpp"
 #include "core/tensor/printable.hpp"
 
@@ -37,6 +38,7 @@ std::string differences(const nlohmann::json& a, const nlohmann::json& b) {
 SweepCheckpoint::SweepCheckpoint(std::filesystem::path file, nlohmann::json settings, bool resumes,
                                  bool replaces)
     : file_(std::move(file)), settings_(std::move(settings)) {
+  remove_leftovers(file_);
   std::error_code error;
   if (!std::filesystem::exists(file_, error)) {
     save();  // a place that cannot be written fails now
@@ -64,6 +66,10 @@ SweepCheckpoint::SweepCheckpoint(std::filesystem::path file, nlohmann::json sett
   } catch (const nlohmann::json::exception&) {
     throw damaged(file_);
   }
+}
+
+SweepCheckpoint::~SweepCheckpoint() {
+  if (layers_.empty() && allocations_.empty()) remove();
 }
 
 std::filesystem::path SweepCheckpoint::place(const std::filesystem::path& folder) {

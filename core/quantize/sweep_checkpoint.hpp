@@ -12,6 +12,7 @@
 namespace quiver {
 
 /// A JSON file that is written anew, as a whole, with every result. Numbers survive to the bit.
+/// A file without results is removed with the object: there is nothing to go on with.
 /// [one-call-at-a-time]
 class SweepCheckpoint {
  public:
@@ -20,6 +21,9 @@ class SweepCheckpoint {
   /// Error(bad_input) where it is damaged; without a file there is nothing to take over. Without
   /// `resumes` an existing file is refused (Error(usage)) unless `replaces`.
   SweepCheckpoint(std::filesystem::path file, nlohmann::json settings, bool resumes, bool replaces);
+  SweepCheckpoint(const SweepCheckpoint&) = delete;
+  SweepCheckpoint& operator=(const SweepCheckpoint&) = delete;
+  ~SweepCheckpoint();
 
   /// Where the checkpoint of a conversion into `folder` lies: beside it.
   static std::filesystem::path place(const std::filesystem::path& folder);

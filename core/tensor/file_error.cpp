@@ -17,11 +17,15 @@ Error file_error(std::string_view verb, const std::filesystem::path& path, int e
   switch (error_number) {
     case ENOSPC:
     case EDQUOT: return {ErrorCode::resources, what, where, "free disk space and try again"};
+    case EFBIG:
+      return {ErrorCode::resources, what, where,
+              "raise the limit (ulimit -f), or use another file system"};
     case ENOMEM:
     case EMFILE:
     case ENFILE:
       return {ErrorCode::resources, what, where, "raise the limit (ulimit) and try again"};
-    case ENOENT: return {ErrorCode::bad_input, what, where, "check the path"};
+    case ENOENT:
+    case ENOTDIR: return {ErrorCode::bad_input, what, where, "check the path"};
     case EACCES:
     case EPERM: return {ErrorCode::bad_input, what, where, "check the permissions"};
     default: return {ErrorCode::bad_input, what, where};

@@ -3,6 +3,7 @@
 #include "core/quantize/named_encoder.hpp"
 #include "core/quantize/report_page.hpp"
 #include "core/tensor/atomic_file.hpp"
+#include "core/tensor/printable.hpp"
 #include "host/cli/allocation_options.hpp"
 #include "host/cli/calibration_texts.hpp"
 #include "host/cli/commands.hpp"
@@ -128,16 +129,30 @@ ConvertOptions convert_options(const Arguments& arguments) {
   return options;
 }
 
+/// Converts; an interruption says how to go on.
+Conversion convert_or_tell(const std::shared_ptr<const LoadedModel>& model,
+                           const std::vector<std::vector<std::int32_t>>& texts,
+                           const std::filesystem::path& out, const ConvertOptions& options,
+                           const ConvertMeans& means) {
+  try {
+    return convert(model, texts, out, options, means);
+  } catch (const Error& error) {
+    if (error.code() != ErrorCode::interrupted) throw;
+    throw Error(ErrorCode::interrupted, "interrupted", printable(out.native(), 4096),
+                "the same command with --resume goes on");
+  }
+}
+
 /// Converts; where rank 0 fails, or hears from another one that did, the whole job ends.
 Conversion convert_together(const std::shared_ptr<const LoadedModel>& model,
                             const std::vector<std::vector<std::int32_t>>& texts,
                             const std::filesystem::path& out, const ConvertOptions& options,
                             const ConvertMeans& means, bool is_json) {
   if (means.ranks == nullptr || means.ranks->rank() != 0) {
-    return convert(model, texts, out, options, means);
+    return convert_or_tell(model, texts, out, options, means);
   }
   try {
-    return convert(model, texts, out, options, means);
+    return convert_or_tell(model, texts, out, options, means);
   } catch (...) {
     means.ranks->end_all(report_current_exception(is_json));
     throw;

@@ -5,6 +5,8 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/inotify.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,6 +15,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <stdexcept>
 
 namespace quiver::test {
@@ -44,6 +47,42 @@ struct Pipe {
   }
 };
 
+/// What appears in a folder, as the kernel tells it.
+class FolderWatch {
+ public:
+  explicit FolderWatch(const std::filesystem::path& folder) {
+    if (folder.empty()) return;
+    descriptor_ = ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+    if (descriptor_ < 0 ||
+        ::inotify_add_watch(descriptor_, folder.c_str(), IN_CREATE | IN_MOVED_TO) < 0) {
+      throw std::runtime_error("the folder cannot be watched");
+    }
+  }
+  FolderWatch(const FolderWatch&) = delete;
+  FolderWatch& operator=(const FolderWatch&) = delete;
+  ~FolderWatch() { Pipe::close_end(descriptor_); }
+
+  int descriptor() const { return descriptor_; }
+
+  /// Names that have appeared since the last call, in order.
+  std::vector<std::string> names() const {
+    std::vector<std::string> names;
+    alignas(inotify_event) std::array<char, 16384> buffer{};
+    const ssize_t count = ::read(descriptor_, buffer.data(), buffer.size());
+    for (ssize_t at = 0; at < count;) {
+      inotify_event event{};
+      std::memcpy(&event, buffer.data() + at, sizeof(event));
+      const char* name = buffer.data() + at + sizeof(event);
+      if (event.len > 0) names.emplace_back(name);
+      at += static_cast<ssize_t>(sizeof(event) + event.len);
+    }
+    return names;
+  }
+
+ private:
+  int descriptor_ = -1;
+};
+
 /// Runs in the child: never returns.
 [[noreturn]] void exec_program(const std::vector<std::string>& arguments, const ProgramInput& input,
                                const Pipe& in, const Pipe& out, const Pipe& err) {
@@ -55,6 +94,11 @@ struct Pipe {
   for (const char* name : {"XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "HF_HOME",
                            "HF_HUB_CACHE", "QUIVER_PLUGIN_PATH", "QUIVER_ISA"}) {
     ::unsetenv(name);
+  }
+  if (input.file_size_limit != 0) {
+    const rlimit limit{input.file_size_limit, input.file_size_limit};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    ::signal(SIGXFSZ, SIG_IGN);  // the write fails instead
   }
   for (const auto& [name, value] : input.environment) ::setenv(name.c_str(), value.c_str(), 1);
   std::vector<std::string> words = arguments;
@@ -74,12 +118,14 @@ bool drain(int end, std::string& text) {
   return count > 0;
 }
 
-void collect(pid_t child, const ProgramInput& input, Pipe& out, Pipe& err, ProgramResult& result) {
-  constexpr auto kLimit = std::chrono::seconds(60);
-  const auto deadline = Clock::now() + kLimit;
+void collect(pid_t child, const ProgramInput& input, const FolderWatch& watch, Pipe& out, Pipe& err,
+             ProgramResult& result) {
+  const auto deadline = Clock::now() + input.time_limit;
   bool is_signalled = false;
+  bool is_file_signalled = false;
   while (out.read >= 0 || err.read >= 0) {
-    std::array<pollfd, 2> ends{{{out.read, POLLIN, 0}, {err.read, POLLIN, 0}}};
+    std::array<pollfd, 3> ends{
+        {{out.read, POLLIN, 0}, {err.read, POLLIN, 0}, {watch.descriptor(), POLLIN, 0}}};
     const auto left =
         std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
     if (left <= 0 || ::poll(ends.data(), ends.size(), static_cast<int>(left)) == 0) {
@@ -93,6 +139,12 @@ void collect(pid_t child, const ProgramInput& input, Pipe& out, Pipe& err, Progr
       is_signalled = true;
       ::kill(child, input.signal_on_output);
     }
+    if (ends[2].revents == 0) continue;
+    for (const std::string& name : watch.names()) {
+      if (is_file_signalled || !input.signal_on_file(name)) continue;
+      is_file_signalled = true;
+      ::kill(child, input.file_signal);
+    }
   }
 }
 
@@ -103,6 +155,7 @@ ProgramResult run_program(const std::vector<std::string>& arguments, const Progr
   Pipe out;
   Pipe err;
   std::filesystem::create_directories(std::string(QUIVER_BUILD_DIR) + "/cli-test-home");
+  const FolderWatch watch(input.watched_folder);
   const pid_t child = ::fork();
   if (child < 0) throw std::runtime_error("fork failed");
   if (child == 0) exec_program(arguments, input, in, out, err);
@@ -116,7 +169,7 @@ ProgramResult run_program(const std::vector<std::string>& arguments, const Progr
   }
   in.close_write();
   ProgramResult result;
-  collect(child, input, out, err, result);
+  collect(child, input, watch, out, err, result);
   int status = 0;
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
