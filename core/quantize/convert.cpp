@@ -145,11 +145,15 @@ class Converter {
   /// Refuses rules and targets that no widths meet, before they cost hours of measuring.
   void check_target() {
     if (options_.is_optiq) return;  // its target is where it stops, whatever it takes
-    AllocationRules rules = options_.rules;
-    rules.floor_per_block = 0;  // which layers it lifts is known after the sweep
     const LayerProblem unmeasured(layers_, {}, fixed_, options_, *means_.encoder.scheme, 0);
-    unit_budget(unmeasured.problem(), allowed_choices(unmeasured.problem(), rules),
-                options_.target_bpw);
+    AllocationProblem problem = unmeasured.problem();
+    // Which layers a floor lifts is known after the sweep; it takes the least if they are small.
+    for (AllocationUnit& unit : problem.units) {
+      for (AllocationChoice& choice : unit.choices) {
+        choice.kl = 1.0 / static_cast<double>(unit.parameters);
+      }
+    }
+    unit_budget(problem, allowed_choices(problem, options_.rules), options_.target_bpw);
   }
 
   void estimate() {
