@@ -143,22 +143,6 @@ Conversion convert_or_tell(const std::shared_ptr<const LoadedModel>& model,
   }
 }
 
-/// Converts; where rank 0 fails, or hears from another one that did, the whole job ends.
-Conversion convert_together(const std::shared_ptr<const LoadedModel>& model,
-                            const std::vector<std::vector<std::int32_t>>& texts,
-                            const std::filesystem::path& out, const ConvertOptions& options,
-                            const ConvertMeans& means, bool is_json) {
-  if (means.ranks == nullptr || means.ranks->rank() != 0) {
-    return convert_or_tell(model, texts, out, options, means);
-  }
-  try {
-    return convert_or_tell(model, texts, out, options, means);
-  } catch (...) {
-    means.ranks->end_all(report_current_exception(is_json));
-    throw;
-  }
-}
-
 void write_report(const Arguments& arguments, const ConvertOptions& options,
                   const Conversion& conversion, double seconds) {
   ReportData data;
@@ -179,7 +163,7 @@ void write_report(const Arguments& arguments, const ConvertOptions& options,
   write_file(arguments.path("output") / "report.html", std::as_bytes(std::span(page)));
 }
 
-int run(const Arguments& arguments) {
+int convert_as(Ranks* ranks, const Arguments& arguments) {
   if (!arguments.has("output")) {
     throw Error(ErrorCode::usage, "--output is missing", "convert", "say where to write");
   }
@@ -194,21 +178,20 @@ int run(const Arguments& arguments) {
   if (options.method == ConvertMethod::measured || encoder.uses_importance()) {
     texts = calibration_texts(arguments, folder, options.is_optiq);
   }
-  const auto ranks = open_ranks();
   const bool is_root = ranks == nullptr || ranks->rank() == 0;
   StageLine line;
-  ConvertMeans means{
+  const ConvertMeans means{
       {scheme, [&](auto... what) { encoder.encode(what...); }},
       encoder.uses_importance(),
       session.kv_strategy(NamedOptions{.name = "f32", .options = ""}),
       session.threads(),
-      ranks.get(),
+      ranks,
       [&](std::string_view stage, std::uint64_t done, std::uint64_t total, std::string_view unit) {
         return is_root ? line.update(stage, done, total, unit) : interrupt_flag().load();
       },
       [&](const std::filesystem::path& written) { return session.load(written); }};
-  const Conversion conversion = convert_together(model, texts, arguments.path("output"), options,
-                                                 means, arguments.flag("json"));
+  const Conversion conversion =
+      convert_or_tell(model, texts, arguments.path("output"), options, means);
   line.clear();
   if (!is_root) return 0;
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
@@ -221,6 +204,18 @@ int run(const Arguments& arguments) {
           conversion_summary(conversion, arguments.text("output"), seconds));
   }
   return 0;
+}
+
+int run(const Arguments& arguments) {
+  const auto ranks = open_ranks();
+  if (ranks == nullptr) return convert_as(nullptr, arguments);
+  if (ranks->rank() != 0) set_quiet(true);  // rank 0 has the same warnings
+  try {
+    return convert_as(ranks.get(), arguments);
+  } catch (...) {
+    end_job(*ranks, arguments.flag("json"));
+    throw;
+  }
 }
 
 constexpr Command kCommand = {
