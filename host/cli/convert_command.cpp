@@ -10,6 +10,7 @@
 #include "host/cli/console.hpp"
 #include "host/cli/conversion_report.hpp"
 #include "host/cli/encoder_option.hpp"
+#include "host/cli/gguf_source.hpp"
 #include "host/cli/interrupt.hpp"
 #include "host/cli/job_ranks.hpp"
 #include "host/cli/model_location.hpp"
@@ -27,9 +28,10 @@
 namespace quiver::cli {
 namespace {
 
-constexpr PositionalRow kPositionals[] = {{.name = "MODEL",
-                                           .help = "Folder, or owner/name in the local cache",
-                                           .completes = Completes::folder}};
+constexpr PositionalRow kPositionals[] = {
+    {.name = "MODEL",
+     .help = "Folder, GGUF file, or owner/name in the local cache",
+     .completes = Completes::file}};
 constexpr OptionRow kOptions[] = {
     {.name = "output",
      .short_name = 'o',
@@ -77,6 +79,7 @@ constexpr Example kExamples[] = {
      "Four bits where it does not hurt, eight "
      "where it does"},
     {"convert model/ --candidate-bits 3,4,5,6,8 -o small/", "More widths to choose from"},
+    {"convert model.gguf -o model-5/", "The weights of a GGUF file, as floats, quantized anew"},
     {"convert model/ -o quick/ --samples 6 --sequence-length 64", "A quick look"}};
 
 using Clock = std::chrono::steady_clock;
@@ -163,14 +166,42 @@ void write_report(const Arguments& arguments, const ConvertOptions& options,
   write_file(arguments.path("output") / "report.html", std::as_bytes(std::span(page)));
 }
 
+/// The folder that is converted: the user's, or one that a GGUF file is unpacked into.
+class ConvertSource {
+ public:
+  ConvertSource(Ranks* ranks, const Arguments& arguments, const PluginRegistry& registry,
+                StageLine& line)
+      : folder_(find_model(arguments.text("MODEL"))) {
+    if (std::filesystem::is_directory(folder_)) return;
+    if (ranks == nullptr || ranks->rank() == 0) {
+      const auto out = arguments.path("output");
+      StagingFolder(out, arguments.flag("force"));  // a place that cannot be written fails now
+      unpacked_.emplace(folder_, out, registry, [&](std::uint64_t done, std::uint64_t total) {
+        constexpr std::uint64_t kMegabyte = 1'000'000;
+        return !line.update("importing", done / kMegabyte, total / kMegabyte, "MB");
+      });
+      folder_ = std::filesystem::absolute(unpacked_->folder());
+    }
+    if (ranks != nullptr) folder_ = ranks->broadcast(folder_.string());
+  }
+
+  const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  std::filesystem::path folder_;
+  std::optional<UnpackedGguf> unpacked_;
+};
+
 int convert_as(Ranks* ranks, const Arguments& arguments) {
   if (!arguments.has("output")) {
     throw Error(ErrorCode::usage, "--output is missing", "convert", "say where to write");
   }
   const auto start = Clock::now();
   const ConvertOptions options = convert_options(arguments);
-  const auto folder = find_model_folder(arguments.text("MODEL"));
   Session session(arguments);
+  StageLine line;
+  const ConvertSource source(ranks, arguments, session.registry(), line);
+  const auto& folder = source.folder();
   const auto model = session.load(folder);
   const auto scheme = session.scheme("affine");
   const NamedEncoder encoder(*scheme, options.encoder_name);
@@ -179,7 +210,6 @@ int convert_as(Ranks* ranks, const Arguments& arguments) {
     texts = calibration_texts(arguments, folder, options.is_optiq);
   }
   const bool is_root = ranks == nullptr || ranks->rank() == 0;
-  StageLine line;
   const ConvertMeans means{
       {scheme, [&](auto... what) { encoder.encode(what...); }},
       encoder.uses_importance(),
