@@ -388,12 +388,7 @@ Conversion convert(std::shared_ptr<const LoadedModel> model,
                    const std::vector<std::vector<std::int32_t>>& texts,
                    const std::filesystem::path& out, const ConvertOptions& options,
                    const ConvertMeans& means) {
-  try {
-    return Converter(std::move(model), texts, out, options, means).run();
-  } catch (const Error& error) {
-    if (means.ranks != nullptr && means.ranks->rank() != 0) send_failure(*means.ranks, error);
-    throw;
-  }
+  return Converter(std::move(model), texts, out, options, means).run();
 }
 
 }  // namespace quiver

@@ -99,7 +99,8 @@ struct Conversion {
 
 /// Converts `model` into the folder `out`, which appears when it is complete and has been read
 /// back; results of the sweep are kept beside it until then (SweepCheckpoint). In ranks other than
-/// 0 it only takes part in the sweep and returns an empty conversion. Equal arguments give equal
+/// 0 it only takes part in the sweep and returns an empty conversion; where it fails there, the
+/// caller tells rank 0 (send_failure()). Equal arguments give equal
 /// bytes, interrupted and resumed or not, whatever the numbers of threads and ranks.
 ///
 /// Throws Error(usage) for widths or a target that cannot be, Error(bad_input) naming the layer for

@@ -75,27 +75,28 @@ int report(const Error& error, bool is_json) noexcept {
   return status;
 }
 
-int report_current_exception(bool is_json) noexcept {
+Error current_error() {
   try {
     throw;
   } catch (const Error& error) {
-    return report(error, is_json);
+    return error;
   } catch (const std::bad_alloc&) {
-    return report(Error(ErrorCode::resources, "memory is exhausted", {},
-                        "use a smaller model or context, or free some memory"),
-                  is_json);
+    return {ErrorCode::resources,
+            "memory is exhausted",
+            {},
+            "use a smaller model or context, or free some memory"};
   } catch (const std::filesystem::filesystem_error& error) {
-    return report(Error(ErrorCode::bad_input, error.code().message(), error.path1().string(),
-                        "check the path and its permissions"),
-                  is_json);
+    return {ErrorCode::bad_input, error.code().message(), error.path1().string(),
+            "check the path and its permissions"};
   } catch (const std::exception& error) {
-    return report(Error(ErrorCode::internal, error.what(), {}, "report this, with the command"),
-                  is_json);
+    return {ErrorCode::internal, error.what(), {}, "report this, with the command"};
   } catch (...) {
-    return report(
-        Error(ErrorCode::internal, "an unknown exception", {}, "report this, with the command"),
-        is_json);
+    return {ErrorCode::internal, "an unknown exception", {}, "report this, with the command"};
   }
+}
+
+int report_current_exception(bool is_json) noexcept {
+  return report(current_error(), is_json);
 }
 
 int help_width() {

@@ -30,8 +30,11 @@ bool is_quiet();
 /// `code` is the exit status. Returns that status. Never throws.
 int report(const Error& error, bool is_json) noexcept;
 
-/// Reports the exception in flight; called in a catch block. Lack of memory is a lack of resources,
-/// a failed file operation is bad input, everything else our own fault.
+/// The exception in flight as an Error; called in a catch block. Lack of memory is a lack of
+/// resources, a failed file operation is bad input, everything else our own fault.
+Error current_error();
+
+/// Reports the exception in flight; called in a catch block.
 int report_current_exception(bool is_json) noexcept;
 
 /// Columns of the terminal behind stdout, 80 where it is none; between 60 and 100.

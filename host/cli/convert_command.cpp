@@ -10,6 +10,7 @@
 #include "host/cli/console.hpp"
 #include "host/cli/conversion_report.hpp"
 #include "host/cli/encoder_option.hpp"
+#include "host/cli/gguf_source.hpp"
 #include "host/cli/interrupt.hpp"
 #include "host/cli/job_ranks.hpp"
 #include "host/cli/model_location.hpp"
@@ -27,9 +28,10 @@
 namespace quiver::cli {
 namespace {
 
-constexpr PositionalRow kPositionals[] = {{.name = "MODEL",
-                                           .help = "Folder, or owner/name in the local cache",
-                                           .completes = Completes::folder}};
+constexpr PositionalRow kPositionals[] = {
+    {.name = "MODEL",
+     .help = "Folder, GGUF file, or owner/name in the local cache",
+     .completes = Completes::file}};
 constexpr OptionRow kOptions[] = {
     {.name = "output",
      .short_name = 'o',
@@ -77,6 +79,7 @@ constexpr Example kExamples[] = {
      "Four bits where it does not hurt, eight "
      "where it does"},
     {"convert model/ --candidate-bits 3,4,5,6,8 -o small/", "More widths to choose from"},
+    {"convert model.gguf -o model-5/", "The weights of a GGUF file, as floats, quantized anew"},
     {"convert model/ -o quick/ --samples 6 --sequence-length 64", "A quick look"}};
 
 using Clock = std::chrono::steady_clock;
@@ -143,22 +146,6 @@ Conversion convert_or_tell(const std::shared_ptr<const LoadedModel>& model,
   }
 }
 
-/// Converts; where rank 0 fails, or hears from another one that did, the whole job ends.
-Conversion convert_together(const std::shared_ptr<const LoadedModel>& model,
-                            const std::vector<std::vector<std::int32_t>>& texts,
-                            const std::filesystem::path& out, const ConvertOptions& options,
-                            const ConvertMeans& means, bool is_json) {
-  if (means.ranks == nullptr || means.ranks->rank() != 0) {
-    return convert_or_tell(model, texts, out, options, means);
-  }
-  try {
-    return convert_or_tell(model, texts, out, options, means);
-  } catch (...) {
-    means.ranks->end_all(report_current_exception(is_json));
-    throw;
-  }
-}
-
 void write_report(const Arguments& arguments, const ConvertOptions& options,
                   const Conversion& conversion, double seconds) {
   ReportData data;
@@ -179,14 +166,42 @@ void write_report(const Arguments& arguments, const ConvertOptions& options,
   write_file(arguments.path("output") / "report.html", std::as_bytes(std::span(page)));
 }
 
-int run(const Arguments& arguments) {
+/// The folder that is converted: the user's, or one that a GGUF file is unpacked into.
+class ConvertSource {
+ public:
+  ConvertSource(Ranks* ranks, const Arguments& arguments, const PluginRegistry& registry,
+                StageLine& line)
+      : folder_(find_model(arguments.text("MODEL"))) {
+    if (std::filesystem::is_directory(folder_)) return;
+    if (ranks == nullptr || ranks->rank() == 0) {
+      const auto out = arguments.path("output");
+      StagingFolder(out, arguments.flag("force"));  // a place that cannot be written fails now
+      unpacked_.emplace(folder_, out, registry, [&](std::uint64_t done, std::uint64_t total) {
+        constexpr std::uint64_t kMegabyte = 1'000'000;
+        return !line.update("importing", done / kMegabyte, total / kMegabyte, "MB");
+      });
+      folder_ = std::filesystem::absolute(unpacked_->folder());
+    }
+    if (ranks != nullptr) folder_ = ranks->broadcast(folder_.string());
+  }
+
+  const std::filesystem::path& folder() const { return folder_; }
+
+ private:
+  std::filesystem::path folder_;
+  std::optional<UnpackedGguf> unpacked_;
+};
+
+int convert_as(Ranks* ranks, const Arguments& arguments) {
   if (!arguments.has("output")) {
     throw Error(ErrorCode::usage, "--output is missing", "convert", "say where to write");
   }
   const auto start = Clock::now();
   const ConvertOptions options = convert_options(arguments);
-  const auto folder = find_model_folder(arguments.text("MODEL"));
   Session session(arguments);
+  StageLine line;
+  const ConvertSource source(ranks, arguments, session.registry(), line);
+  const auto& folder = source.folder();
   const auto model = session.load(folder);
   const auto scheme = session.scheme("affine");
   const NamedEncoder encoder(*scheme, options.encoder_name);
@@ -194,21 +209,19 @@ int run(const Arguments& arguments) {
   if (options.method == ConvertMethod::measured || encoder.uses_importance()) {
     texts = calibration_texts(arguments, folder, options.is_optiq);
   }
-  const auto ranks = open_ranks();
   const bool is_root = ranks == nullptr || ranks->rank() == 0;
-  StageLine line;
-  ConvertMeans means{
+  const ConvertMeans means{
       {scheme, [&](auto... what) { encoder.encode(what...); }},
       encoder.uses_importance(),
       session.kv_strategy(NamedOptions{.name = "f32", .options = ""}),
       session.threads(),
-      ranks.get(),
+      ranks,
       [&](std::string_view stage, std::uint64_t done, std::uint64_t total, std::string_view unit) {
         return is_root ? line.update(stage, done, total, unit) : interrupt_flag().load();
       },
       [&](const std::filesystem::path& written) { return session.load(written); }};
-  const Conversion conversion = convert_together(model, texts, arguments.path("output"), options,
-                                                 means, arguments.flag("json"));
+  const Conversion conversion =
+      convert_or_tell(model, texts, arguments.path("output"), options, means);
   line.clear();
   if (!is_root) return 0;
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
@@ -221,6 +234,18 @@ int run(const Arguments& arguments) {
           conversion_summary(conversion, arguments.text("output"), seconds));
   }
   return 0;
+}
+
+int run(const Arguments& arguments) {
+  const auto ranks = open_ranks();
+  if (ranks == nullptr) return convert_as(nullptr, arguments);
+  if (ranks->rank() != 0) set_quiet(true);  // rank 0 has the same warnings
+  try {
+    return convert_as(ranks.get(), arguments);
+  } catch (...) {
+    end_job(*ranks, arguments.flag("json"));
+    throw;
+  }
 }
 
 constexpr Command kCommand = {

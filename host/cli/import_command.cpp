@@ -1,10 +1,10 @@
 // quiver import: a GGUF file becomes a model folder.
 #include "core/model/import_gguf.hpp"
-#include "core/plugin/offers.hpp"
 #include "core/tensor/printable.hpp"
 #include "core/tensor/tensor_view.hpp"
 #include "host/cli/commands.hpp"
 #include "host/cli/console.hpp"
+#include "host/cli/gguf_source.hpp"
 #include "host/cli/interrupt.hpp"
 #include "host/cli/model_report.hpp"
 #include "host/cli/progress.hpp"
@@ -57,17 +57,14 @@ int run(const Arguments& arguments) {
   options.dtype = wanted_type(arguments.text("dtype"));
   options.keep_quantized = arguments.flag("keep-quantized");
   options.force = arguments.flag("force");
-  const GgufArchitectureSource source = [&](std::string_view name) -> ArchitectureOffer {
-    FoundArchitecture found = find_gguf_architecture(*registry, name);
-    return {std::move(found.architecture), std::move(found.offer), found.plugin->name()};
-  };
   ProgressLine progress("importing", 0, "MB");
-  const ImportReport report = import_gguf(arguments.path("FILE"), arguments.path("output"), options,
-                                          source, [&](std::uint64_t done, std::uint64_t total) {
-                                            constexpr std::uint64_t kMegabyte = 1'000'000;
-                                            progress.update(done / kMegabyte, total / kMegabyte);
-                                            return !interrupt_flag();
-                                          });
+  const ImportReport report =
+      import_gguf(arguments.path("FILE"), arguments.path("output"), options,
+                  gguf_architectures(*registry), [&](std::uint64_t done, std::uint64_t total) {
+                    constexpr std::uint64_t kMegabyte = 1'000'000;
+                    progress.update(done / kMegabyte, total / kMegabyte);
+                    return !interrupt_flag();
+                  });
   progress.clear();
   for (const std::string& warning : report.warnings) warn(warning);
   const std::string output = arguments.text("output");

@@ -1,14 +1,19 @@
 // The processes of the MPI job that this one is part of.
 #include "host/cli/job_ranks.hpp"
 
-#include "core/plugin/search_path.hpp"
+#include "core/quantize/shared_sweep.hpp"
+#include "host/cli/console.hpp"
 
 #include <quiver/error.hpp>
 
 #include <boost/dll/runtime_symbol_info.hpp>
 #include <boost/dll/shared_library.hpp>
 
+#include <fmt/format.h>
+
+#include <chrono>
 #include <cstdlib>
+#include <thread>
 
 namespace quiver::cli {
 namespace {
@@ -32,9 +37,23 @@ std::unique_ptr<Ranks> open_ranks() {
     library->load(file, boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_global);
     return std::unique_ptr<Ranks>(library->get<Ranks*()>("quiver_open_ranks")());
   } catch (const std::exception& error) {
-    throw Error(ErrorCode::usage, "this program has no support for jobs of several processes",
-                file.string(), "build it with Open MPI installed, or start it without mpirun");
+    throw Error(
+        ErrorCode::usage,
+        fmt::format("this program cannot take part in jobs of several processes: {}", error.what()),
+        file.string(), "build it with Open MPI installed, or start it without mpirun");
   }
+}
+
+void end_job(Ranks& ranks, bool is_json) {
+  // Rank 0 looks for messages between passes through a block. It tells of the failure once, and
+  // leaves nothing behind; where it cannot be reached, this rank does so after a while.
+  constexpr std::chrono::seconds kGrace(20);
+  const Error error = current_error();
+  if (ranks.rank() != 0) {
+    send_failure(ranks, error);
+    std::this_thread::sleep_for(kGrace);
+  }
+  ranks.end_all(report(error, is_json));
 }
 
 }  // namespace quiver::cli

@@ -12,4 +12,8 @@ namespace quiver::cli {
 /// where it is not installed.
 std::unique_ptr<Ranks> open_ranks();
 
+/// Ends the whole job after the exception in flight, told once, with its exit status; called in a
+/// catch block, in whichever rank.
+void end_job(Ranks& ranks, bool is_json);
+
 }  // namespace quiver::cli

@@ -6,6 +6,7 @@
 #include "core/model/gguf_tokenizer.hpp"
 #include "core/model/model_config.hpp"
 #include "tests/model/imported_folder.hpp"
+#include "tests/model/llama_gguf.hpp"
 #include "tests/support/load_plugin.hpp"
 
 namespace quiver::test {
@@ -20,53 +21,7 @@ quiver::ArchitectureOffer llama(std::string_view) {
           "llama", "arch-llama"};
 }
 
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-  const std::size_t at = text.find(from);
-  return at == std::string::npos ? text : text.replace(at, from.size(), to);
-}
-
-/// The name that converters give a tensor.
-std::string gguf_name(std::string name) {
-  const std::pair<const char*, const char*> parts[] = {
-      {"model.embed_tokens", "token_embd"},
-      {"model.norm", "output_norm"},
-      {"lm_head", "output"},
-      {"model.layers", "blk"},
-      {"self_attn.q_proj", "attn_q"},
-      {"self_attn.k_proj", "attn_k"},
-      {"self_attn.v_proj", "attn_v"},
-      {"self_attn.o_proj", "attn_output"},
-      {"self_attn.q_norm", "attn_q_norm"},
-      {"self_attn.k_norm", "attn_k_norm"},
-      {"post_attention_layernorm", "ffn_norm"},
-      {"input_layernorm", "attn_norm"},
-      {"mlp.gate_proj", "ffn_gate"},
-      {"mlp.up_proj", "ffn_up"},
-      {"mlp.down_proj", "ffn_down"},
-  };
-  for (const auto& [from, to] : parts) name = replaced(name, from, to);
-  return name;
-}
-
-/// Halves (j, j + n) of each head to pairs (2j, 2j + 1), as converters of llama files do.
-Bytes interleaved(const quiver::TensorView& tensor, std::size_t heads) {
-  const std::size_t rows = static_cast<std::size_t>(tensor.shape[0]);
-  const std::size_t row = tensor.data.size() / rows;
-  const std::size_t half = rows / heads / 2;
-  Bytes bytes;
-  for (std::size_t head = 0; head < heads; ++head) {
-    for (std::size_t j = 0; j < half; ++j) {
-      for (const std::size_t from : {head * 2 * half + j, head * 2 * half + half + j}) {
-        const auto part = tensor.data.subspan(from * row, row);
-        bytes.insert(bytes.end(), part.begin(), part.end());
-      }
-    }
-  }
-  return bytes;
-}
-
-/// A checkpoint of the reference folder as a GGUF file: matrices in their own type, vectors
-/// float32.
+/// Checkpoints of the reference folder, written as GGUF files.
 class ImportLlama : public ImportFixture {
  protected:
   static std::filesystem::path checkpoint(const std::string& name) {
@@ -74,53 +29,7 @@ class ImportLlama : public ImportFixture {
   }
 
   static GgufWriter converted(const std::string& name, const std::string& architecture) {
-    const ModelConfig config = ModelConfig::load(checkpoint(name));
-    const std::pair<const char*, const char*> keys[] = {
-        {"embedding_length", "hidden_size"},
-        {"block_count", "num_hidden_layers"},
-        {"feed_forward_length", "intermediate_size"},
-        {"attention.head_count", "num_attention_heads"},
-        {"attention.head_count_kv", "num_key_value_heads"},
-        {"attention.key_length", "head_dim"},
-        {"context_length", "max_position_embeddings"},
-    };
-    GgufWriter writer = wagon_keys();
-    writer.text("general.architecture", architecture).text("tokenizer.ggml.model", "gpt2");
-    writer.text("tokenizer.ggml.pre", "gpt-2");
-    for (const auto& [key, path] : keys) {
-      if (!config.has(path)) continue;
-      writer.u32(architecture + "." + key, static_cast<std::uint32_t>(config.integer(path)));
-    }
-    writer.f32(architecture + ".attention.layer_norm_rms_epsilon",
-               static_cast<float>(config.number("rms_norm_eps")));
-    const double theta =
-        config.number("rope_parameters.rope_theta", config.number("rope_theta", 10000));
-    writer.f32(architecture + ".rope.freq_base", static_cast<float>(theta));
-    add_tensors(writer, name, config, architecture == "llama");
-    return writer;
-  }
-
-  static void add_tensors(GgufWriter& writer, const std::string& name, const ModelConfig& config,
-                          bool interleaves) {
-    const auto files = quiver::SafetensorsSet::open(checkpoint(name));
-    for (const quiver::TensorView* view : files.tensors()) {
-      const std::string to = gguf_name(std::string(view->name));
-      Bytes data(view->data.begin(), view->data.end());
-      if (interleaves && to.find("attn_q.") != std::string::npos) {
-        data = interleaved(*view, static_cast<std::size_t>(config.integer("num_attention_heads")));
-      }
-      if (interleaves && to.find("attn_k.") != std::string::npos) {
-        data = interleaved(*view, static_cast<std::size_t>(config.integer("num_key_value_heads")));
-      }
-      if (view->shape.size() == 1) {
-        std::vector<float> values(static_cast<std::size_t>(view->elements()));
-        quiver::to_float(view->dtype, data, values);
-        writer.tensor(to, view->shape, values);
-      } else {
-        writer.tensor(to, view->shape, view->dtype == DType::f32 ? GgufType::f32 : GgufType::bf16,
-                      data);
-      }
-    }
+    return llama_gguf(checkpoint(name), architecture);
   }
 
   void import_llama(const GgufWriter& writer) {

@@ -197,9 +197,8 @@ TEST_F(Converting, gives_equal_bytes_when_interrupted_and_resumed_anywhere) {
 
 TEST_F(Converting, refuses_to_resume_under_other_settings) {
   conversion.options.target_bpw = 6;
-  int left = 5;
-  conversion.progress = [&](std::string_view stage, auto...) {
-    return stage == "measuring" && --left < 0;
+  conversion.progress = [](std::string_view stage, std::uint64_t done, auto...) {
+    return stage == "measuring" && done > 0;
   };
   EXPECT_EQ(refusal(conversion, out), "interrupted");
   conversion.progress = {};
