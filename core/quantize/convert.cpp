@@ -281,7 +281,9 @@ class Converter {
   void write() {
     encoded_.clear();
     StagingFolder staging(out_, options_.replaces);
-    const QuantizedFolder folder{*model_, layers_, formats_, means_.encoder};
+    const MatrixEncoder writer{means_.encoder.scheme,
+                               means_.writer ? means_.writer : means_.encoder.encode};
+    const QuantizedFolder folder{*model_, layers_, formats_, writer};
     staging.require_space(written_bytes());
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const QuantizableLayer& layer = layers_[i];
