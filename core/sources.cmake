@@ -87,6 +87,7 @@ target_sources(quiver_core PRIVATE
   quantize/convert_records.cpp
   quantize/encoded_matrix.cpp
   quantize/kv_sensitivity.cpp
+  quantize/layer_choices.cpp
   quantize/layer_names.cpp
   quantize/named_encoder.cpp
   quantize/quantized_folder.cpp
@@ -98,4 +99,5 @@ target_sources(quiver_core PRIVATE
   quantize/shared_sweep.cpp
   quantize/static_scores.cpp
   quantize/sweep_checkpoint.cpp
+  quantize/tower_file.cpp
   quantize/uniform_results.cpp)

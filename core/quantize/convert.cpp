@@ -17,9 +17,10 @@
 #include "core/quantize/allocate_greedy.hpp"
 #include "core/quantize/check_weights.hpp"
 #include "core/quantize/convert_records.hpp"
+#include "core/quantize/layer_choices.hpp"
 #include "core/quantize/refine_allocation.hpp"
 #include "core/quantize/shared_sweep.hpp"
-#include "core/quantize/static_scores.hpp"
+#include "core/quantize/tower_file.hpp"
 
 namespace quiver {
 namespace {
@@ -35,7 +36,12 @@ class Converter {
   Converter(std::shared_ptr<const LoadedModel> model,
             const std::vector<std::vector<std::int32_t>>& texts, const std::filesystem::path& out,
             const ConvertOptions& options, const ConvertMeans& means)
-      : model_(std::move(model)), texts_(texts), out_(out), options_(options), means_(means) {
+      : model_(std::move(model)),
+        texts_(texts),
+        out_(out),
+        options_(options),
+        means_(means),
+        choices_(layers_, fixed_, *means.encoder.scheme, options) {
     layers_ = quantizable_layers(*model_, *means_.encoder.scheme, options_.group_size);
     fixed_ = fixed_size(*model_, layers_);
     result_.source_bytes = fixed_.bytes;
@@ -145,7 +151,7 @@ class Converter {
   /// Refuses rules and targets that no widths meet, before they cost hours of measuring.
   void check_target() {
     if (options_.is_optiq) return;  // its target is where it stops, whatever it takes
-    const AllocationProblem problem = this->problem();
+    const AllocationProblem problem = choices_.problem(kl_, loss_bits());
     unit_budget(problem, allowed_choices(problem, options_.rules), options_.target_bpw);
   }
 
@@ -179,80 +185,8 @@ class Converter {
     runner_.reset();
   }
 
-  /// The candidates of a layer, as they would be written.
-  SensitivityTable table() const {
-    SensitivityTable table;
-    table.fixed_bytes = fixed_.bytes;
-    table.fixed_parameters = fixed_.parameters;
-    table.uniform_bits = is_measured() && !is_estimated() ? reference_bits_ : 0;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      const QuantizableLayer& layer = layers_[i];
-      SensitivityLayer row{
-          layer.name,       layer.role, layer.block, static_cast<std::uint64_t>(layer.parameters()),
-          layer.group_size, {},         {}};
-      if (i < kl_.size()) row.kl = kl_[i];
-      for (const int bits : options_.bits) {
-        row.bytes[bits] = bits == kKeepBits ? layer.matrix->size_bytes() : bytes_of(layer, bits);
-      }
-      table.layers.push_back(std::move(row));
-    }
-    return table;
-  }
-
-  std::size_t bytes_of(const QuantizableLayer& layer, int bits) const {
-    return encoded_bytes(*means_.encoder.scheme, {bits, layer.group_size}, layer.matrix->rows,
-                         layer.matrix->columns, layer.matrix->dtype);
-  }
-
-  /// Layers without a choice: no group size fits, or no text used them.
-  bool is_fixed(std::size_t index) const {
-    const QuantizableLayer& layer = layers_[index];
-    return layer.group_size == 0 || (is_measured() && layer.phase < 0) ||
-           (options_.is_optiq && layer.role == Role::embedding);
-  }
-
-  /// What a layer without a choice becomes.
-  LayerFormat fixed_format(std::size_t index, int widest) const {
-    const QuantizableLayer& layer = layers_[index];
-    if (layer.group_size == 0 || widest == kKeepBits) return {};
-    return {widest, layer.group_size};
-  }
-
-  AllocationProblem problem() {
-    SensitivityTable all = table();
-    const int widest = options_.bits.back();
-    SensitivityTable chosen = all;
-    chosen.layers.clear();
-    units_.clear();
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      if (!is_fixed(i)) {
-        chosen.layers.push_back(all.layers[i]);
-        units_.push_back(i);
-        continue;
-      }
-      const LayerFormat format = fixed_format(i, widest);
-      chosen.fixed_bytes += format.bits == kKeepBits ? layers_[i].matrix->size_bytes()
-                                                     : bytes_of(layers_[i], format.bits);
-      chosen.fixed_parameters += static_cast<std::uint64_t>(layers_[i].parameters());
-    }
-    if (options_.is_optiq) {
-      // That package visits modules from the last to the first; which of equal layers comes first
-      // decides its ties.
-      std::ranges::reverse(chosen.layers);
-      std::ranges::reverse(units_);
-    }
-    AllocationProblem problem = allocation_problem(chosen, {options_.bits, options_.group_size});
-    if (!is_measured()) {
-      options_.is_optiq ? set_static_scores_by_name(problem) : set_static_scores(problem);
-    } else if (!options_.is_optiq) {
-      set_losses(problem, chosen);
-    }
-    return problem;
-  }
-
   void allocate() {
-    AllocationProblem problem = this->problem();
-    formats_.assign(layers_.size(), {});
+    const AllocationProblem problem = choices_.problem(kl_, loss_bits());
     if (options_.is_optiq) {
       const Allocation allocation =
           allocate_greedy(problem, {options_.target_bpw, options_.rules.floor_per_block});
@@ -267,14 +201,11 @@ class Converter {
     if (is_measured() && !is_estimated() && options_.refinement > 0) refine(problem, choices);
   }
 
-  /// Turns choices into formats.
+  /// Width of the copy that divergences were measured against, 0 = none.
+  int loss_bits() const { return is_measured() && !is_estimated() ? reference_bits_ : 0; }
+
   void take(const AllocationProblem& problem, const std::vector<std::size_t>& choices, int widest) {
-    for (std::size_t i = 0; i < layers_.size(); ++i) formats_[i] = fixed_format(i, widest);
-    for (std::size_t u = 0; u < units_.size(); ++u) {
-      const AllocationChoice& choice = problem.units[u].choices[choices[u]];
-      formats_[units_[u]] =
-          choice.bits == kKeepBits ? LayerFormat{} : LayerFormat{choice.bits, choice.group_size};
-    }
+    formats_ = choices_.formats(problem, choices, widest);
     result_.bpw_linear = evaluate(problem, choices).bpw_linear;
   }
 
@@ -350,28 +281,32 @@ class Converter {
   void write() {
     encoded_.clear();
     StagingFolder staging(out_, options_.replaces);
-    const QuantizedFolder folder{*model_, layers_, formats_, means_.encoder};
-    staging.require_space(written_bytes());
+    const bool strips = options_.modalities == UnusedModalities::stripped;
+    QuantizedFolder folder{*model_, layers_, formats_, means_.encoder};
+    folder.strips_modalities = strips;
+    const auto towers = model_->checkpoint()->towers();
+    const bool keeps = options_.modalities == UnusedModalities::kept && !towers.empty();
+    staging.require_space(written_bytes() + (keeps ? tower_bytes(towers) : 0));
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const QuantizableLayer& layer = layers_[i];
       result_.layers.push_back({layer.name, layer.role, layer.block, layer.matrix->rows,
-                                layer.matrix->columns, formats_[i], written_bytes(i),
+                                layer.matrix->columns, formats_[i],
+                                choices_.bytes(i, formats_[i].bits),
                                 i < kl_.size() ? kl_[i] : WidthDivergences{}});
-      if (layer.group_size == 0) {
-        result_.warnings.push_back(
-            fmt::format("{} stays as it is: no group size divides its {} columns", layer.name,
-                        layer.matrix->columns));
-      } else if (layer.group_size != options_.group_size) {
-        result_.warnings.push_back(
-            fmt::format("{} has groups of {}: {} does not divide its {} "
-                        "columns",
-                        layer.name, layer.group_size, options_.group_size, layer.matrix->columns));
-      }
     }
+    result_.warnings = choices_.warnings();
     const WrittenFolder written = write_quantized_folder(
         folder, staging.path(), means_.threads, [&](std::uint64_t done, std::uint64_t total) {
           return !progress("writing", done / 1000000, total / 1000000, "MB");
         });
+    if (keeps) {
+      write_towers(towers, staging.path(), [&] { return progress("writing", 0, 0, "MB"); });
+    } else if (!strips && !towers.empty()) {
+      result_.warnings.push_back(
+          fmt::format("{}, are left out: --keep-unused-modalities keeps them, "
+                      "--strip-unused-modalities takes them out of config.json too",
+                      towers_text(towers)));
+    }
     result_.bytes = written.bytes;
     result_.bpw_true = 8.0 * static_cast<double>(written.bytes) /
                        static_cast<double>(parameter_count(*model_, layers_));
@@ -385,14 +320,9 @@ class Converter {
     checkpoint_->remove();
   }
 
-  std::uint64_t written_bytes(std::size_t layer) const {
-    const int bits = formats_[layer].bits;
-    return bits == kKeepBits ? layers_[layer].matrix->size_bytes() : bytes_of(layers_[layer], bits);
-  }
-
   std::uint64_t written_bytes() const {
     std::uint64_t bytes = fixed_.bytes;
-    for (std::size_t i = 0; i < layers_.size(); ++i) bytes += written_bytes(i);
+    for (std::size_t i = 0; i < layers_.size(); ++i) bytes += choices_.bytes(i, formats_[i].bits);
     return bytes;
   }
 
@@ -450,7 +380,7 @@ class Converter {
   std::optional<BlockRunner> runner_;
   std::optional<SweepCheckpoint> checkpoint_;
   std::vector<WidthDivergences> kl_;
-  std::vector<std::size_t> units_;  ///< Layer of each unit of the problem.
+  LayerChoices choices_;
   std::vector<LayerFormat> formats_;
   std::map<std::size_t, std::vector<std::pair<int, EncodedMatrix>>> encoded_;
   Conversion result_;
