@@ -14,7 +14,8 @@ Checkpoint::Checkpoint(const std::filesystem::path& folder, std::span<const Tens
     size_bytes_ += tensor->data.size();
     const std::string stored(tensor->name);
     const AppliedRule rule = apply_rules(rules, stored, config);
-    if (rule.kind == TensorRuleKind::drop) continue;
+    if (rule.kind == TensorRuleKind::drop_tower) towers_.push_back(tensor);
+    if (is_drop(rule.kind)) continue;
     if (rule.kind != TensorRuleKind::rename) {
       throw Error(ErrorCode::internal, "a checkpoint rule needs data to be rewritten", stored,
                   "import the file with 'quiver import' instead");

@@ -28,6 +28,10 @@ class Checkpoint {
   /// All names, sorted.
   std::vector<std::string> names() const;
 
+  /// Tensors of towers that the family does not run (TensorRuleKind::drop_tower), in the order of
+  /// the files, under the names that they are stored by.
+  std::span<const TensorView* const> towers() const noexcept { return towers_; }
+
   /// Hands memory behind some tensor's bytes back to the system; they come from the file again when
   /// touched.
   void release(std::span<const std::byte> data) const noexcept;
@@ -38,6 +42,7 @@ class Checkpoint {
  private:
   SafetensorsSet files_;
   std::map<std::string, const TensorView*, std::less<>> tensors_;
+  std::vector<const TensorView*> towers_;
   std::size_t size_bytes_ = 0;
 };
 

@@ -85,7 +85,7 @@ class Planner {
 
   void add(const GgufTensor& tensor) {
     const AppliedRule rule = apply_rules(rules_, tensor.name, config_);
-    if (rule.kind == TensorRuleKind::drop) return;
+    if (is_drop(rule.kind)) return;
     if (rule.name == tensor.name || !is_utf8(rule.name)) {
       fail(tensor, "is unknown to the architecture that is to run the model");
     }

@@ -10,6 +10,7 @@ namespace {
 /// what each `*` matched. Backtracks over one star at a time: names and patterns are short.
 bool match(std::string_view pattern, std::string_view name, std::vector<std::string>& stars) {
   if (pattern.empty()) return name.empty();
+  if (pattern == "**") return !name.empty();
   if (pattern.front() != '*') {
     return !name.empty() && name.front() == pattern.front() &&
            match(pattern.substr(1), name.substr(1), stars);
@@ -51,7 +52,7 @@ AppliedRule apply_rules(std::span<const TensorRule> rules, std::string_view name
     if (!holds(rule.condition, config) || !match(rule.from, name, stars)) continue;
     AppliedRule applied;
     applied.kind = rule.kind;
-    if (rule.kind == TensorRuleKind::drop) return applied;
+    if (is_drop(rule.kind)) return applied;
     applied.name = substitute(rule.to, stars);
     if (rule.kind == TensorRuleKind::rename_deinterleave_heads) {
       applied.heads = config.integer(rule.parameter);

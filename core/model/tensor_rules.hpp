@@ -9,10 +9,15 @@
 
 namespace quiver {
 
+/// Whether tensors that a rule of this kind matches are left out.
+constexpr bool is_drop(TensorRuleKind kind) {
+  return kind == TensorRuleKind::drop || kind == TensorRuleKind::drop_tower;
+}
+
 /// What the rules make of one stored name.
 struct AppliedRule {
   TensorRuleKind kind = TensorRuleKind::rename;
-  std::string name;  ///< The new name; empty for drop.
+  std::string name;  ///< The new name; empty where it is left out.
   int heads = 0;     ///< For rename_deinterleave_heads.
 };
 

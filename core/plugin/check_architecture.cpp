@@ -60,11 +60,14 @@ std::string check_rules(const CheckSubject& subject, const PluginOffer& offer) {
   for (const TensorRule& rule : rules) {
     require(rule.from != nullptr, "a tensor rule has no pattern");
     const std::string where = std::string("the rule for '") + rule.from + "' ";
-    const bool drops = rule.kind == TensorRuleKind::drop;
-    require(rule.kind <= TensorRuleKind::rename_deinterleave_heads,
-            where + "is of an unknown kind");
+    const bool drops = rule.kind == TensorRuleKind::drop || rule.kind == TensorRuleKind::drop_tower;
+    require(rule.kind <= TensorRuleKind::drop_tower, where + "is of an unknown kind");
     require(drops == (rule.to == nullptr),
             where + (drops ? "drops and renames" : "has no new name"));
+    const std::size_t rest = std::string_view(rule.from).find("**");
+    require(
+        rest == std::string_view::npos || (drops && rest + 2 == std::string_view(rule.from).size()),
+        where + "has '**' where it may not stand");
     require(drops || stars(rule.to) <= stars(rule.from), where + "repeats more than it matches");
     const bool needs_parameter = rule.kind == TensorRuleKind::rename_deinterleave_heads;
     require(!needs_parameter || rule.parameter != nullptr, where + "names no number of heads");

@@ -34,6 +34,13 @@ enum class ConvertReference : std::uint8_t {
   uniform4,  ///< A 4-bit copy stands for the model; full weights are read a layer at a time.
 };
 
+/// What becomes of tensors for images and sound that the family does not run.
+enum class UnusedModalities : std::uint8_t {
+  left_out,  ///< With a warning; config.json still describes them.
+  kept,      ///< As they are, in a file of their own (kTowerFile), which counts in no size.
+  stripped,  ///< From config.json too.
+};
+
 struct ConvertOptions {
   double target_bpw = 5.0;  ///< True bits: of everything written, per parameter of everything.
   std::vector<int> bits{4, 8};
@@ -45,7 +52,8 @@ struct ConvertOptions {
   AllocationRules rules;
   int positions = 0;        ///< Scored tokens of each text; 0 = all.
   double refinement = 0.1;  ///< Work on measured swaps, as a share of the sweep's; 0 = none.
-  bool compares = false;    ///< Also measures all layers at each width; see uniform_results().
+  UnusedModalities modalities = UnusedModalities::left_out;
+  bool compares = false;  ///< Also measures all layers at each width; see uniform_results().
   bool resumes = false;
   bool replaces = false;
   std::string encoder_name = "exact";  ///< For records and the checkpoint.

@@ -344,6 +344,9 @@ nlohmann::json quantized_config(const QuantizedFolder& folder) {
   for (const char* key : {"quantization", "quantization_config", "_name_or_path"}) {
     config.erase(key);
   }
+  if (folder.strips_modalities) {
+    for (const char* key : {"vision_config", "audio_config"}) config.erase(key);
+  }
   // What most layers have stands for the model: readers that know no entries of layers go by it.
   std::map<std::pair<int, int>, int> counts;
   nlohmann::json table = nlohmann::json::object();

@@ -42,6 +42,7 @@ struct QuantizedFolder {
   std::span<const LayerFormat> formats;      ///< By layer.
   const MatrixEncoder& encoder;
   std::uint64_t shard_limit = std::uint64_t{5} << 30U;  ///< Bytes of tensors in one file.
+  bool strips_modalities = false;  ///< config.json says nothing of images and sound.
 };
 
 /// Parameters of a model: elements of all its tensors before any quantization. [any-thread]
@@ -55,7 +56,8 @@ struct FixedSize {
 FixedSize fixed_size(const LoadedModel& model, std::span<const QuantizableLayer> layers);
 
 /// config.json of the new folder: the source's with `quantization`, and `quantization_config` equal
-/// to it, an entry per quantized layer.
+/// to it, an entry per quantized layer; without vision_config and audio_config where those are
+/// stripped.
 nlohmann::json quantized_config(const QuantizedFolder& folder);
 
 /// Writes weights, index, config.json, and copies of the source's tokenizer, templates and

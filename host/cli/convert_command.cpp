@@ -54,6 +54,10 @@ constexpr OptionRow kOptions[] = {
              "and the inputs they meet; auto is exact"},
     kEncoderOption,
     {.name = "report", .help = "Write report.html into the folder: what was measured and chosen"},
+    {.name = "keep-unused-modalities",
+     .help = "Keep tensors for images and sound that are not run here, in a file of their own"},
+    {.name = "strip-unused-modalities",
+     .help = "Leave them out without a warning, and what config.json says of them too"},
     {.name = "compare-uniform", .help = "Also measure the model with all layers at each width"},
     {.name = "refine",
      .value = "SHARE",
@@ -106,6 +110,18 @@ class StageLine {
   std::optional<ProgressLine> line_;
 };
 
+UnusedModalities unused_modalities(const Arguments& arguments) {
+  const bool keeps = arguments.flag("keep-unused-modalities");
+  const bool strips = arguments.flag("strip-unused-modalities");
+  if (keeps && strips) {
+    throw Error(ErrorCode::usage, "tensors cannot be both kept and left out",
+                "--keep-unused-modalities, --strip-unused-modalities", "leave one of them out");
+  }
+  return keeps    ? UnusedModalities::kept
+         : strips ? UnusedModalities::stripped
+                  : UnusedModalities::left_out;
+}
+
 ConvertOptions convert_options(const Arguments& arguments) {
   ConvertOptions options;
   const AllocationRequest request = read_allocation_request(arguments);
@@ -122,6 +138,7 @@ ConvertOptions convert_options(const Arguments& arguments) {
   if (arguments.text("sensitivity") == "weight-error") {
     options.sensitivity = ConvertSensitivity::weight_error;
   }
+  options.modalities = unused_modalities(arguments);
   options.positions = static_cast<int>(arguments.integer("positions", 0));
   options.refinement = arguments.number("refine", 0, 100);
   options.compares = arguments.flag("compare-uniform") || arguments.flag("report");

@@ -53,6 +53,7 @@ TEST_F(ConvertErrors, wrong_usage_is_told_and_leaves_nothing) {
       {{"--encoder", "best"}, "--encoder"},
       {{"--sensitivity", "guess"}, "--sensitivity"},
       {{"--samples", "0"}, "--samples"},
+      {{"--keep-unused-modalities", "--strip-unused-modalities"}, "both kept and left out"},
   };
   for (const auto& [arguments, message] : cases) expect_refusal(arguments, 2, message);
   const ProgramResult result = run_program({"convert", source_});

@@ -32,6 +32,18 @@ TEST(TensorRules, a_star_matches_one_or_more_characters_but_no_dot) {
   EXPECT_EQ(apply("blk.1.v_.w").name, "blk.1.v_.w");
 }
 
+TEST(TensorRules, two_stars_at_the_end_of_a_dropped_name_match_any_rest) {
+  constexpr TensorRule kTowers[] = {
+      {TensorRuleKind::drop_tower, "*.visual.**", nullptr, nullptr, nullptr}};
+  const auto kind = [&](std::string_view name) {
+    return apply_rules(kTowers, name, ModelConfig::parse("{}", "config.json")).kind;
+  };
+  EXPECT_EQ(kind("model.visual.blocks.0.attn.weight"), TensorRuleKind::drop_tower);
+  EXPECT_EQ(kind("model.visual.x"), TensorRuleKind::drop_tower);
+  EXPECT_EQ(kind("model.visual."), TensorRuleKind::rename);
+  EXPECT_EQ(kind("a.model.visual.x"), TensorRuleKind::rename);
+}
+
 TEST(TensorRules, conditions_decide_whether_a_rule_holds) {
   EXPECT_EQ(apply("head.weight", R"({"tied": true})").kind, TensorRuleKind::drop);
   EXPECT_EQ(apply("head.weight", R"({"tied": false})").name, "head.weight");

@@ -12,15 +12,21 @@ enum class TensorRuleKind : std::uint32_t {
   /// (j, j + n): what GGUF writers interleave for their rotary embedding. The number of heads is
   /// the config value at the path `parameter`.
   rename_deinterleave_heads = 2,
+  /// Like drop, for parts of a model that the family does not run but others do: towers for images
+  /// or sound. Whoever converts the model can have them kept (--keep-unused-modalities), which is
+  /// never so for what `drop` leaves out, such as a duplicate of a tied head or a stored table.
+  drop_tower = 3,
 };
 
 /// One rule. Patterns are full tensor names in which `*` stands for one or more characters without
-/// a dot; the n-th `*` of `to` repeats what the n-th of `from` matched. The first rule that matches
-/// a name decides; a name that no rule matches stays as it is.
+/// a dot; the n-th `*` of `to` repeats what the n-th of `from` matched. Where tensors are dropped,
+/// a
+/// `**` at the end of `from` stands for any rest, dots too: "model.visual.**". The first rule that
+/// matches a name decides; a name that no rule matches stays as it is.
 struct TensorRule {
   TensorRuleKind kind;
   const char* from;
-  const char* to;         ///< nullptr for drop.
+  const char* to;         ///< nullptr for drop and drop_tower.
   const char* parameter;  ///< Config path; nullptr where the kind needs none.
   /// The rule holds only while this config path is true (or, with a leading '!', is not); nullptr =
   /// always. E.g. "tie_word_embeddings" on the rule that drops a duplicate head.
