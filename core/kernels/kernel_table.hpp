@@ -20,6 +20,13 @@ struct FloatKernels {
   void (*matmul)(const float* x, std::size_t x_stride, int rows, const float* w, int outputs,
                  int inputs, float* out, std::size_t out_stride);
 
+  /// The same, to the bit, with weights of bfloat16 / float16 as they lie, which may be unaligned:
+  /// quicker than converting them first where there are few rows. [any-thread]
+  void (*matmul_bf16)(const float* x, std::size_t x_stride, int rows, const void* w, int outputs,
+                      int inputs, float* out, std::size_t out_stride);
+  void (*matmul_f16)(const float* x, std::size_t x_stride, int rows, const void* w, int outputs,
+                     int inputs, float* out, std::size_t out_stride);
+
   /// out[i] = value of the i-th bfloat16 / float16. `in` may be unaligned. [any-thread]
   void (*bf16_to_f32)(const void* in, std::size_t count, float* out);
   void (*f16_to_f32)(const void* in, std::size_t count, float* out);

@@ -25,6 +25,24 @@ struct Slab {
   int outputs;
 };
 
+// From so many rows on, halves are converted once for all of them.
+constexpr int kRowsWorthDecoding = 4;
+
+/// Products with a slab of bfloat16 or float16 weights where they lie, the same bits as those of
+/// converted ones. Returns false where the matrix has another form.
+bool multiply_halves(const StoredMatrix& matrix, const Slab& slab, const float* x, int width,
+                     int rows, float* out, std::size_t stride) {
+  if (matrix.dense.empty() || (matrix.dtype != DType::bf16 && matrix.dtype != DType::f16)) {
+    return false;
+  }
+  const FloatKernels& floats = *kernels().floats;
+  const auto multiply = matrix.dtype == DType::bf16 ? floats.matmul_bf16 : floats.matmul_f16;
+  const auto first = static_cast<std::size_t>(slab.first) * static_cast<std::size_t>(width) * 2;
+  multiply(x, static_cast<std::size_t>(width), rows, matrix.dense.data() + first, slab.outputs,
+           width, out, stride);
+  return true;
+}
+
 // Work of one task: large enough that handing it out costs nothing, small enough that two workers
 // finish together. A stripe's codes of several thousand inputs are some 10 KiB.
 constexpr double kTaskOperations = 4e6;
@@ -173,6 +191,13 @@ void ForwardOps::multiply_floats(const Data& x, const FormRun& run,
     const Product& product = products[slab.product];
     const StoredMatrix& matrix = *product.matrix;
     const auto columns = static_cast<int>(matrix.columns);
+    float* out = row(*product.out, run.first) + slab.first;
+    const auto stride = static_cast<std::size_t>(product.out->width);
+    if (run.rows < kRowsWorthDecoding &&
+        multiply_halves(matrix, slab, row(x, run.first), x.width, run.rows, out, stride)) {
+      add_bias(*product.bias, slab.first, slab.outputs, run.rows, out, stride);
+      return;
+    }
     const float* weights = matrix.direct(slab.first);
     if (weights == nullptr) {
       std::vector<float>& scratch = memory_.scratch[static_cast<std::size_t>(worker)];
@@ -181,8 +206,6 @@ void ForwardOps::multiply_floats(const Data& x, const FormRun& run,
       matrix.decode(slab.first, slab.outputs, {scratch.data(), count});
       weights = scratch.data();
     }
-    float* out = row(*product.out, run.first) + slab.first;
-    const auto stride = static_cast<std::size_t>(product.out->width);
     kernels().floats->matmul(row(x, run.first), static_cast<std::size_t>(x.width), run.rows,
                              weights, slab.outputs, columns, out, stride);
     add_bias(*product.bias, slab.first, slab.outputs, run.rows, out, stride);

@@ -1,6 +1,8 @@
 // Runs texts through a model block by block, and changed copies of the model from any block on.
 #include "core/quantize/block_runner.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <quiver/error.hpp>
@@ -9,6 +11,7 @@
 #include "core/decode/philox.hpp"
 #include "core/eval/divergence.hpp"
 #include "core/eval/perplexity.hpp"
+#include "core/model/available_memory.hpp"
 
 namespace quiver {
 namespace {
@@ -192,7 +195,20 @@ WeightVariants BlockRunner::reference_weights() const {
   return weights;
 }
 
+void BlockRunner::require_memory() const {
+  std::uint64_t rows = 0;
+  for (const auto& positions : positions_) rows += positions.size();
+  const std::uint64_t bytes = rows * static_cast<std::uint64_t>(info_.vocabulary) * sizeof(float);
+  if (bytes <= available_memory() / 2) return;
+  throw Error(ErrorCode::resources,
+              fmt::format("the reference's predictions at {} tokens take {} MB, more than half of "
+                          "the memory that is left",
+                          rows, bytes / 1000000),
+              "calibration", "score fewer positions of each text, or fewer texts");
+}
+
 void BlockRunner::run_reference(const PhaseObserver& observer) {
+  require_memory();
   const WeightVariants replaced = reference_weights();
   const auto vocabulary = static_cast<std::size_t>(info_.vocabulary);
   sequences_.clear();

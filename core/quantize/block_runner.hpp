@@ -63,7 +63,8 @@ class BlockRunner {
   int phase() const noexcept { return phase_; }
 
   /// Runs the reference through the whole pass: what divergences() compares with. `observer` sees
-  /// every use of a matrix. Called first, and once.
+  /// every use of a matrix. Called first, and once. Throws Error(resources) where the reference's
+  /// predictions would take more than half of the memory that is left.
   void run_reference(const PhaseObserver& observer);
 
   /// Runs the reference through the current phase, which is not the last.
@@ -98,6 +99,7 @@ class BlockRunner {
   /// A pass over some copies, from the current phase on.
   struct Pass;
 
+  void require_memory() const;
   WeightVariants reference_weights() const;
   std::vector<std::vector<Copy>> stacks(int variants) const;
   void begin(Pass& pass, std::span<const Copy> copies);

@@ -67,6 +67,8 @@ using ConvertProgress = std::function<bool(std::string_view stage, std::uint64_t
 /// What the conversion works with.
 struct ConvertMeans {
   MatrixEncoder encoder;
+  /// Encodes what is written where that is not what was measured, as the reference package has it.
+  RowEncoder writer{};
   bool wants_importance = false;         ///< Whether the encoder weights columns.
   std::shared_ptr<const KvStrategy> kv;  ///< Stores float32.
   ThreadPool& threads;

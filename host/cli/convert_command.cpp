@@ -222,6 +222,16 @@ int convert_as(Ranks* ranks, const Arguments& arguments) {
   const auto model = session.load(folder);
   const auto scheme = session.scheme("affine");
   const NamedEncoder encoder(*scheme, options.encoder_name);
+  // The package that --compat names measures with the plain encoder, and searches ranges for what
+  // it writes in at most 3 bits.
+  const NamedEncoder search(*scheme, options.is_optiq ? "search" : "exact");
+  RowEncoder writer;
+  if (options.is_optiq && !arguments.has("encoder")) {
+    writer = [&](auto weights, auto rows, auto columns, const QuantFormat& format, auto... rest) {
+      const NamedEncoder& chosen = format.bits <= 3 ? search : encoder;
+      chosen.encode(weights, rows, columns, format, rest...);
+    };
+  }
   std::vector<std::vector<std::int32_t>> texts;
   if (options.method == ConvertMethod::measured || encoder.uses_importance()) {
     texts = calibration_texts(arguments, folder, options.is_optiq);
@@ -229,6 +239,7 @@ int convert_as(Ranks* ranks, const Arguments& arguments) {
   const bool is_root = ranks == nullptr || ranks->rank() == 0;
   const ConvertMeans means{
       {scheme, [&](auto... what) { encoder.encode(what...); }},
+      writer,
       encoder.uses_importance(),
       session.kv_strategy(NamedOptions{.name = "f32", .options = ""}),
       session.threads(),

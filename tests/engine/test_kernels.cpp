@@ -73,6 +73,36 @@ TEST_P(Kernels, a_row_has_the_same_bits_in_any_company) {
   }
 }
 
+TEST_P(Kernels, products_of_halves_as_they_lie_have_the_bits_of_converted_ones) {
+  const KernelTable& table = *GetParam();
+  for (const int rows : {1, 2, 4, 7}) {
+    for (const int inputs : {1, 5, 8, 17, 64, 333}) {
+      constexpr int kOutputs = 15;
+      const auto n = static_cast<std::size_t>(inputs);
+      const auto x = random_floats(static_cast<std::size_t>(rows) * n, 5);
+      const auto w = random_floats(kOutputs * n, 6);
+      // One byte off: weights lie in files at any address.
+      std::vector<unsigned char> bytes(2 * w.size() + 1);
+      const auto check = [&](auto round, auto product, auto convert) {
+        for (std::size_t i = 0; i < w.size(); ++i) {
+          const std::uint16_t bits = round(w[i]);
+          std::memcpy(bytes.data() + 1 + 2 * i, &bits, 2);
+        }
+        std::vector<float> converted(w.size());
+        convert(bytes.data() + 1, w.size(), converted.data());
+        std::vector<float> want(static_cast<std::size_t>(rows) * kOutputs);
+        std::vector<float> got(want.size());
+        table.floats->matmul(x.data(), n, rows, converted.data(), kOutputs, inputs, want.data(),
+                             kOutputs);
+        product(x.data(), n, rows, bytes.data() + 1, kOutputs, inputs, got.data(), kOutputs);
+        ASSERT_EQ(got, want) << rows << " rows of " << inputs;
+      };
+      check(f32_to_bf16, table.floats->matmul_bf16, table.floats->bf16_to_f32);
+      check(f32_to_f16, table.floats->matmul_f16, table.floats->f16_to_f32);
+    }
+  }
+}
+
 TEST_P(Kernels, every_half_converts_exactly) {
   const KernelTable& table = *GetParam();
   std::vector<std::uint16_t> bits(65536);

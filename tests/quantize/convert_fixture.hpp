@@ -56,11 +56,12 @@ struct TestConversion {
   int threads = 2;
   Ranks* ranks = nullptr;
   ConvertProgress progress{};
+  RowEncoder writer{};
 
   Conversion run(const std::filesystem::path& out) const {
     ThreadPool pool(threads);
     return convert(load_model(source), texts, out, options,
-                   {exact_encoder(), false, float_kv(), pool, ranks, progress, load_model});
+                   {exact_encoder(), writer, false, float_kv(), pool, ranks, progress, load_model});
   }
 };
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "core/eval/divergence.hpp"
+#include "core/quantize/named_encoder.hpp"
 #include "core/tensor/half.hpp"
 #include "core/tensor/safetensors_set.hpp"
 #include "tests/quantize/convert_fixture.hpp"
@@ -258,6 +259,23 @@ TEST_F(Converting, names_the_layer_whose_weights_are_not_finite) {
   conversion.source = source;
   EXPECT_THAT(refusal(conversion, out), testing::HasSubstr("model.layers.1.mlp.up_proj"));
   EXPECT_FALSE(std::filesystem::exists(out));
+}
+
+TEST_F(Converting, writes_with_another_encoder_than_it_measures_with_where_told) {
+  conversion.options.bits = {3, 8};
+  conversion.options.target_bpw = 6;
+  const Conversion plain = conversion.run(folder.path() / "plain");
+  const auto scheme = affine_scheme({});
+  const NamedEncoder search(*scheme, "search");
+  conversion.writer = [&](auto... what) { search.encode(what...); };
+  const Conversion result = conversion.run(out);
+  EXPECT_EQ(result.kl_predicted, plain.kl_predicted);
+  EXPECT_NE(result.kl_measured, plain.kl_measured);
+  for (std::size_t i = 0; i < result.layers.size(); ++i) {
+    EXPECT_EQ(result.layers[i].kl, plain.layers[i].kl);
+  }
+  EXPECT_NEAR(result.kl_measured, divergence_of(out, conversion.source, conversion.texts),
+              1e-6 + 1e-3 * result.kl_measured);
 }
 
 TEST_F(Converting, splits_files_at_the_limit_and_reads_them_back) {

@@ -20,13 +20,51 @@ float sum_lanes(__m256 v) {
   return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
 }
 
+/// How weights lie: eight of them, or the first ones of the last eight, as float32.
+struct FloatWeights {
+  static constexpr std::size_t kBytes = 4;
+  static __m256 load(const unsigned char* p) {
+    return _mm256_loadu_ps(reinterpret_cast<const float*>(p));
+  }
+  static __m256 load_first(const unsigned char* p, int count) {
+    return _mm256_maskload_ps(reinterpret_cast<const float*>(p), tail_mask(count));
+  }
+};
+/// The first `count` halves, then zeros.
+__m128i first_halves(const unsigned char* p, int count) {
+  unsigned short halves[8] = {};
+  __builtin_memcpy(halves, p, 2 * static_cast<unsigned>(count));
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(halves));
+}
+struct Bf16Weights {
+  static constexpr std::size_t kBytes = 2;
+  static __m256 wide(__m128i halves) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
+  }
+  static __m256 load(const unsigned char* p) {
+    return wide(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static __m256 load_first(const unsigned char* p, int count) {
+    return wide(first_halves(p, count));
+  }
+};
+struct F16Weights {
+  static constexpr std::size_t kBytes = 2;
+  static __m256 load(const unsigned char* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+  static __m256 load_first(const unsigned char* p, int count) {
+    return _mm256_cvtph_ps(first_halves(p, count));
+  }
+};
+
 /// A tile of R rows by O outputs. Each (row, output) has one chain of eight lanes over all inputs,
 /// so its bits are those of any other tile shape. 4 x 3: 12 accumulators and 4 operands in 16
 /// registers.
-template <int R, int O>
-void tile(const float* x, std::size_t x_stride, const float* w, int inputs, float* out,
+template <class Weights, int R, int O>
+void tile(const float* x, std::size_t x_stride, const unsigned char* w, int inputs, float* out,
           std::size_t out_stride) {
-  const auto columns = static_cast<std::size_t>(inputs);
+  const std::size_t row_bytes = static_cast<std::size_t>(inputs) * Weights::kBytes;
   __m256 sums[R][O];
   for (int r = 0; r < R; ++r) {
     for (int o = 0; o < O; ++o) sums[r][o] = _mm256_setzero_ps();
@@ -35,7 +73,8 @@ void tile(const float* x, std::size_t x_stride, const float* w, int inputs, floa
   for (; i + kLanes <= inputs; i += kLanes) {
     __m256 weights[O];
     for (int o = 0; o < O; ++o) {
-      weights[o] = _mm256_loadu_ps(w + static_cast<std::size_t>(o) * columns + i);
+      weights[o] = Weights::load(w + static_cast<std::size_t>(o) * row_bytes +
+                                 static_cast<std::size_t>(i) * Weights::kBytes);
     }
     for (int r = 0; r < R; ++r) {
       const __m256 value = _mm256_loadu_ps(x + static_cast<std::size_t>(r) * x_stride + i);
@@ -47,8 +86,9 @@ void tile(const float* x, std::size_t x_stride, const float* w, int inputs, floa
     for (int r = 0; r < R; ++r) {
       const __m256 value = _mm256_maskload_ps(x + static_cast<std::size_t>(r) * x_stride + i, mask);
       for (int o = 0; o < O; ++o) {
-        const __m256 weight =
-            _mm256_maskload_ps(w + static_cast<std::size_t>(o) * columns + i, mask);
+        const __m256 weight = Weights::load_first(w + static_cast<std::size_t>(o) * row_bytes +
+                                                      static_cast<std::size_t>(i) * Weights::kBytes,
+                                                  inputs - i);
         sums[r][o] = _mm256_fmadd_ps(value, weight, sums[r][o]);
       }
     }
@@ -61,33 +101,42 @@ void tile(const float* x, std::size_t x_stride, const float* w, int inputs, floa
   }
 }
 
-template <int R, int O>
-void all_outputs(const float* x, std::size_t x_stride, const float* w, int outputs, int inputs,
-                 float* out, std::size_t out_stride) {
-  const auto columns = static_cast<std::size_t>(inputs);
+template <class Weights, int R, int O>
+void all_outputs(const float* x, std::size_t x_stride, const unsigned char* w, int outputs,
+                 int inputs, float* out, std::size_t out_stride) {
+  const std::size_t row_bytes = static_cast<std::size_t>(inputs) * Weights::kBytes;
   int o = 0;
   for (; o + O <= outputs; o += O) {
-    tile<R, O>(x, x_stride, w + static_cast<std::size_t>(o) * columns, inputs, out + o, out_stride);
+    tile<Weights, R, O>(x, x_stride, w + static_cast<std::size_t>(o) * row_bytes, inputs, out + o,
+                        out_stride);
   }
   for (; o < outputs; ++o) {
-    tile<R, 1>(x, x_stride, w + static_cast<std::size_t>(o) * columns, inputs, out + o, out_stride);
+    tile<Weights, R, 1>(x, x_stride, w + static_cast<std::size_t>(o) * row_bytes, inputs, out + o,
+                        out_stride);
+  }
+}
+
+template <class Weights>
+void multiply(const float* x, std::size_t x_stride, int rows, const void* weights, int outputs,
+              int inputs, float* out, std::size_t out_stride) {
+  const auto* w = static_cast<const unsigned char*>(weights);
+  int r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const auto row = static_cast<std::size_t>(r);
+    all_outputs<Weights, 4, 3>(x + row * x_stride, x_stride, w, outputs, inputs,
+                               out + row * out_stride, out_stride);
+  }
+  // One row alone needs eight chains to hide the latency of FMA.
+  for (; r < rows; ++r) {
+    const auto row = static_cast<std::size_t>(r);
+    all_outputs<Weights, 1, 8>(x + row * x_stride, x_stride, w, outputs, inputs,
+                               out + row * out_stride, out_stride);
   }
 }
 
 void matmul(const float* x, std::size_t x_stride, int rows, const float* w, int outputs, int inputs,
             float* out, std::size_t out_stride) {
-  int r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    const auto row = static_cast<std::size_t>(r);
-    all_outputs<4, 3>(x + row * x_stride, x_stride, w, outputs, inputs, out + row * out_stride,
-                      out_stride);
-  }
-  // One row alone needs eight chains to hide the latency of FMA.
-  for (; r < rows; ++r) {
-    const auto row = static_cast<std::size_t>(r);
-    all_outputs<1, 8>(x + row * x_stride, x_stride, w, outputs, inputs, out + row * out_stride,
-                      out_stride);
-  }
+  multiply<FloatWeights>(x, x_stride, rows, w, outputs, inputs, out, out_stride);
 }
 
 float bf16_value(const unsigned char* bytes) {
@@ -155,7 +204,9 @@ void decode_affine8(const void* codes, const float* scales, const float* biases,
   }
 }
 
-constexpr FloatKernels kKernels = {matmul, bf16_to_f32, f16_to_f32, decode_affine4, decode_affine8};
+constexpr FloatKernels kKernels = {
+    matmul,     multiply<Bf16Weights>, multiply<F16Weights>, bf16_to_f32,
+    f16_to_f32, decode_affine4,        decode_affine8};
 
 }  // namespace
 

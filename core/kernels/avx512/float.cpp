@@ -22,13 +22,43 @@ float sum_lanes(__m512 v) {
   return _mm_cvtss_f32(_mm_add_ss(pairs, _mm_shuffle_ps(pairs, pairs, 1)));
 }
 
+/// How weights lie: sixteen of them, or the first ones of the last sixteen, as float32.
+struct FloatWeights {
+  static constexpr std::size_t kBytes = 4;
+  static __m512 load(const unsigned char* p) { return _mm512_loadu_ps(p); }
+  static __m512 load_first(const unsigned char* p, __mmask16 mask) {
+    return _mm512_maskz_loadu_ps(mask, p);
+  }
+};
+struct Bf16Weights {
+  static constexpr std::size_t kBytes = 2;
+  static __m512 wide(__m256i halves) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+  }
+  static __m512 load(const unsigned char* p) {
+    return wide(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static __m512 load_first(const unsigned char* p, __mmask16 mask) {
+    return wide(_mm256_maskz_loadu_epi16(mask, p));
+  }
+};
+struct F16Weights {
+  static constexpr std::size_t kBytes = 2;
+  static __m512 load(const unsigned char* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  }
+  static __m512 load_first(const unsigned char* p, __mmask16 mask) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(mask, p));
+  }
+};
+
 /// A tile of R rows by O outputs. Each (row, output) has one chain of sixteen lanes over all
 /// inputs, so its bits are those of any other tile shape. 4 x 6: 24 accumulators and 7 operands in
 /// 32 registers.
-template <int R, int O>
-void tile(const float* x, std::size_t x_stride, const float* w, int inputs, float* out,
+template <class Weights, int R, int O>
+void tile(const float* x, std::size_t x_stride, const unsigned char* w, int inputs, float* out,
           std::size_t out_stride) {
-  const auto columns = static_cast<std::size_t>(inputs);
+  const std::size_t row_bytes = static_cast<std::size_t>(inputs) * Weights::kBytes;
   __m512 sums[R][O];
   for (int r = 0; r < R; ++r) {
     for (int o = 0; o < O; ++o) sums[r][o] = _mm512_setzero_ps();
@@ -37,7 +67,8 @@ void tile(const float* x, std::size_t x_stride, const float* w, int inputs, floa
   for (; i + kLanes <= inputs; i += kLanes) {
     __m512 weights[O];
     for (int o = 0; o < O; ++o) {
-      weights[o] = _mm512_loadu_ps(w + static_cast<std::size_t>(o) * columns + i);
+      weights[o] = Weights::load(w + static_cast<std::size_t>(o) * row_bytes +
+                                 static_cast<std::size_t>(i) * Weights::kBytes);
     }
     for (int r = 0; r < R; ++r) {
       const __m512 value = _mm512_loadu_ps(x + static_cast<std::size_t>(r) * x_stride + i);
@@ -50,8 +81,9 @@ void tile(const float* x, std::size_t x_stride, const float* w, int inputs, floa
       const __m512 value =
           _mm512_maskz_loadu_ps(mask, x + static_cast<std::size_t>(r) * x_stride + i);
       for (int o = 0; o < O; ++o) {
-        const __m512 weight =
-            _mm512_maskz_loadu_ps(mask, w + static_cast<std::size_t>(o) * columns + i);
+        const __m512 weight = Weights::load_first(w + static_cast<std::size_t>(o) * row_bytes +
+                                                      static_cast<std::size_t>(i) * Weights::kBytes,
+                                                  mask);
         sums[r][o] = _mm512_fmadd_ps(value, weight, sums[r][o]);
       }
     }
@@ -64,33 +96,42 @@ void tile(const float* x, std::size_t x_stride, const float* w, int inputs, floa
   }
 }
 
-template <int R, int O>
-void all_outputs(const float* x, std::size_t x_stride, const float* w, int outputs, int inputs,
-                 float* out, std::size_t out_stride) {
-  const auto columns = static_cast<std::size_t>(inputs);
+template <class Weights, int R, int O>
+void all_outputs(const float* x, std::size_t x_stride, const unsigned char* w, int outputs,
+                 int inputs, float* out, std::size_t out_stride) {
+  const std::size_t row_bytes = static_cast<std::size_t>(inputs) * Weights::kBytes;
   int o = 0;
   for (; o + O <= outputs; o += O) {
-    tile<R, O>(x, x_stride, w + static_cast<std::size_t>(o) * columns, inputs, out + o, out_stride);
+    tile<Weights, R, O>(x, x_stride, w + static_cast<std::size_t>(o) * row_bytes, inputs, out + o,
+                        out_stride);
   }
   for (; o < outputs; ++o) {
-    tile<R, 1>(x, x_stride, w + static_cast<std::size_t>(o) * columns, inputs, out + o, out_stride);
+    tile<Weights, R, 1>(x, x_stride, w + static_cast<std::size_t>(o) * row_bytes, inputs, out + o,
+                        out_stride);
+  }
+}
+
+template <class Weights>
+void multiply(const float* x, std::size_t x_stride, int rows, const void* weights, int outputs,
+              int inputs, float* out, std::size_t out_stride) {
+  const auto* w = static_cast<const unsigned char*>(weights);
+  int r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const auto row = static_cast<std::size_t>(r);
+    all_outputs<Weights, 4, 6>(x + row * x_stride, x_stride, w, outputs, inputs,
+                               out + row * out_stride, out_stride);
+  }
+  // One row alone needs eight chains to hide the latency of FMA.
+  for (; r < rows; ++r) {
+    const auto row = static_cast<std::size_t>(r);
+    all_outputs<Weights, 1, 8>(x + row * x_stride, x_stride, w, outputs, inputs,
+                               out + row * out_stride, out_stride);
   }
 }
 
 void matmul(const float* x, std::size_t x_stride, int rows, const float* w, int outputs, int inputs,
             float* out, std::size_t out_stride) {
-  int r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    const auto row = static_cast<std::size_t>(r);
-    all_outputs<4, 6>(x + row * x_stride, x_stride, w, outputs, inputs, out + row * out_stride,
-                      out_stride);
-  }
-  // One row alone needs eight chains to hide the latency of FMA.
-  for (; r < rows; ++r) {
-    const auto row = static_cast<std::size_t>(r);
-    all_outputs<1, 8>(x + row * x_stride, x_stride, w, outputs, inputs, out + row * out_stride,
-                      out_stride);
-  }
+  multiply<FloatWeights>(x, x_stride, rows, w, outputs, inputs, out, out_stride);
 }
 
 void bf16_to_f32(const void* in, std::size_t count, float* out) {
@@ -143,7 +184,9 @@ void decode_affine8(const void* codes, const float* scales, const float* biases,
   }
 }
 
-constexpr FloatKernels kKernels = {matmul, bf16_to_f32, f16_to_f32, decode_affine4, decode_affine8};
+constexpr FloatKernels kKernels = {
+    matmul,     multiply<Bf16Weights>, multiply<F16Weights>, bf16_to_f32,
+    f16_to_f32, decode_affine4,        decode_affine8};
 
 }  // namespace
 

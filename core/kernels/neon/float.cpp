@@ -15,27 +15,68 @@ float32x4_t load_first(const float* p, int count) {
   return vld1q_f32(lanes);
 }
 
+/// How weights lie: four of them, or the first ones of the last four, as float32.
+struct FloatWeights {
+  static constexpr std::size_t kBytes = 4;
+  static float32x4_t load(const std::uint8_t* p) { return vreinterpretq_f32_u8(vld1q_u8(p)); }
+  static float32x4_t load_first(const std::uint8_t* p, int count) {
+    std::uint8_t bytes[16] = {};
+    for (int i = 0; i < 4 * count; ++i) bytes[i] = p[i];
+    return load(bytes);
+  }
+};
+struct Bf16Weights {
+  static constexpr std::size_t kBytes = 2;
+  static float32x4_t load(const std::uint8_t* p) {
+    return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
+  }
+  static float32x4_t load_first(const std::uint8_t* p, int count) {
+    std::uint8_t bytes[8] = {};
+    for (int i = 0; i < 2 * count; ++i) bytes[i] = p[i];
+    return load(bytes);
+  }
+};
+struct F16Weights {
+  static constexpr std::size_t kBytes = 2;
+  static float32x4_t load(const std::uint8_t* p) {
+    return vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8(p)));
+  }
+  static float32x4_t load_first(const std::uint8_t* p, int count) {
+    std::uint8_t bytes[8] = {};
+    for (int i = 0; i < 2 * count; ++i) bytes[i] = p[i];
+    return load(bytes);
+  }
+};
+
 /// A tile of R rows by O outputs. Each (row, output) has one chain of four lanes over all inputs,
 /// so its bits are those of any other tile shape. 4 x 5: 20 sums and 6 operands in 32 registers.
-template <int R, int O>
-void tile(const float* x, std::size_t x_stride, const float* w, int inputs, float* out,
+template <class Weights, int R, int O>
+void tile(const float* x, std::size_t x_stride, const std::uint8_t* w, int inputs, float* out,
           std::size_t out_stride) {
-  const auto columns = static_cast<std::size_t>(inputs);
+  const std::size_t row_bytes = static_cast<std::size_t>(inputs) * Weights::kBytes;
   float32x4_t sums[R][O];
   for (int r = 0; r < R; ++r) {
     for (int o = 0; o < O; ++o) sums[r][o] = vdupq_n_f32(0);
   }
   int i = 0;
-  const auto step = [&](const auto& load) {
+  const auto step = [&](const auto& load, const auto& load_weights) {
     float32x4_t weights[O];
-    for (int o = 0; o < O; ++o) weights[o] = load(w + static_cast<std::size_t>(o) * columns + i);
+    for (int o = 0; o < O; ++o) {
+      weights[o] = load_weights(w + static_cast<std::size_t>(o) * row_bytes +
+                                static_cast<std::size_t>(i) * Weights::kBytes);
+    }
     for (int r = 0; r < R; ++r) {
       const float32x4_t value = load(x + static_cast<std::size_t>(r) * x_stride + i);
       for (int o = 0; o < O; ++o) sums[r][o] = vfmaq_f32(sums[r][o], value, weights[o]);
     }
   };
-  for (; i + kLanes <= inputs; i += kLanes) step([](const float* p) { return vld1q_f32(p); });
-  if (i < inputs) step([&](const float* p) { return load_first(p, inputs - i); });
+  for (; i + kLanes <= inputs; i += kLanes) {
+    step([](const float* p) { return vld1q_f32(p); }, Weights::load);
+  }
+  if (i < inputs) {
+    step([&](const float* p) { return load_first(p, inputs - i); },
+         [&](const std::uint8_t* p) { return Weights::load_first(p, inputs - i); });
+  }
   for (int r = 0; r < R; ++r) {
     for (int o = 0; o < O; ++o) {
       out[static_cast<std::size_t>(r) * out_stride + static_cast<std::size_t>(o)] =
@@ -44,33 +85,42 @@ void tile(const float* x, std::size_t x_stride, const float* w, int inputs, floa
   }
 }
 
-template <int R, int O>
-void all_outputs(const float* x, std::size_t x_stride, const float* w, int outputs, int inputs,
-                 float* out, std::size_t out_stride) {
-  const auto columns = static_cast<std::size_t>(inputs);
+template <class Weights, int R, int O>
+void all_outputs(const float* x, std::size_t x_stride, const std::uint8_t* w, int outputs,
+                 int inputs, float* out, std::size_t out_stride) {
+  const std::size_t row_bytes = static_cast<std::size_t>(inputs) * Weights::kBytes;
   int o = 0;
   for (; o + O <= outputs; o += O) {
-    tile<R, O>(x, x_stride, w + static_cast<std::size_t>(o) * columns, inputs, out + o, out_stride);
+    tile<Weights, R, O>(x, x_stride, w + static_cast<std::size_t>(o) * row_bytes, inputs, out + o,
+                        out_stride);
   }
   for (; o < outputs; ++o) {
-    tile<R, 1>(x, x_stride, w + static_cast<std::size_t>(o) * columns, inputs, out + o, out_stride);
+    tile<Weights, R, 1>(x, x_stride, w + static_cast<std::size_t>(o) * row_bytes, inputs, out + o,
+                        out_stride);
+  }
+}
+
+template <class Weights>
+void multiply(const float* x, std::size_t x_stride, int rows, const void* weights, int outputs,
+              int inputs, float* out, std::size_t out_stride) {
+  const auto* w = static_cast<const std::uint8_t*>(weights);
+  int r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const auto row = static_cast<std::size_t>(r);
+    all_outputs<Weights, 4, 5>(x + row * x_stride, x_stride, w, outputs, inputs,
+                               out + row * out_stride, out_stride);
+  }
+  // One row alone needs eight chains to hide the latency of a multiply-add.
+  for (; r < rows; ++r) {
+    const auto row = static_cast<std::size_t>(r);
+    all_outputs<Weights, 1, 8>(x + row * x_stride, x_stride, w, outputs, inputs,
+                               out + row * out_stride, out_stride);
   }
 }
 
 void matmul(const float* x, std::size_t x_stride, int rows, const float* w, int outputs, int inputs,
             float* out, std::size_t out_stride) {
-  int r = 0;
-  for (; r + 4 <= rows; r += 4) {
-    const auto row = static_cast<std::size_t>(r);
-    all_outputs<4, 5>(x + row * x_stride, x_stride, w, outputs, inputs, out + row * out_stride,
-                      out_stride);
-  }
-  // One row alone needs eight chains to hide the latency of a multiply-add.
-  for (; r < rows; ++r) {
-    const auto row = static_cast<std::size_t>(r);
-    all_outputs<1, 8>(x + row * x_stride, x_stride, w, outputs, inputs, out + row * out_stride,
-                      out_stride);
-  }
+  multiply<FloatWeights>(x, x_stride, rows, w, outputs, inputs, out, out_stride);
 }
 
 /// Converts `count` halves by fours; the last ones through a full vector of their own.
@@ -134,7 +184,9 @@ void decode_affine8(const void* codes, const float* scales, const float* biases,
   }
 }
 
-constexpr FloatKernels kKernels = {matmul, bf16_to_f32, f16_to_f32, decode_affine4, decode_affine8};
+constexpr FloatKernels kKernels = {
+    matmul,     multiply<Bf16Weights>, multiply<F16Weights>, bf16_to_f32,
+    f16_to_f32, decode_affine4,        decode_affine8};
 
 }  // namespace
 
