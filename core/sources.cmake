@@ -87,8 +87,8 @@ target_sources(quiver_core PRIVATE
   quantize/convert_records.cpp
   quantize/encoded_matrix.cpp
   quantize/kv_sensitivity.cpp
-  quantize/layer_choices.cpp
   quantize/layer_names.cpp
+  quantize/layer_problem.cpp
   quantize/named_encoder.cpp
   quantize/quantized_folder.cpp
   quantize/refine_allocation.cpp

@@ -17,7 +17,7 @@
 #include "core/quantize/allocate_greedy.hpp"
 #include "core/quantize/check_weights.hpp"
 #include "core/quantize/convert_records.hpp"
-#include "core/quantize/layer_choices.hpp"
+#include "core/quantize/layer_problem.hpp"
 #include "core/quantize/refine_allocation.hpp"
 #include "core/quantize/shared_sweep.hpp"
 #include "core/quantize/tower_file.hpp"
@@ -36,12 +36,7 @@ class Converter {
   Converter(std::shared_ptr<const LoadedModel> model,
             const std::vector<std::vector<std::int32_t>>& texts, const std::filesystem::path& out,
             const ConvertOptions& options, const ConvertMeans& means)
-      : model_(std::move(model)),
-        texts_(texts),
-        out_(out),
-        options_(options),
-        means_(means),
-        choices_(layers_, fixed_, *means.encoder.scheme, options) {
+      : model_(std::move(model)), texts_(texts), out_(out), options_(options), means_(means) {
     layers_ = quantizable_layers(*model_, *means_.encoder.scheme, options_.group_size);
     fixed_ = fixed_size(*model_, layers_);
     result_.source_bytes = fixed_.bytes;
@@ -151,7 +146,8 @@ class Converter {
   /// Refuses rules and targets that no widths meet, before they cost hours of measuring.
   void check_target() {
     if (options_.is_optiq) return;  // its target is where it stops, whatever it takes
-    AllocationProblem problem = choices_.problem(kl_, loss_bits());
+    const LayerProblem unmeasured(layers_, {}, fixed_, options_, *means_.encoder.scheme, 0);
+    AllocationProblem problem = unmeasured.problem();
     // Which layers a floor lifts is known after the sweep; it takes the least if they are small.
     for (AllocationUnit& unit : problem.units) {
       for (AllocationChoice& choice : unit.choices) {
@@ -192,27 +188,25 @@ class Converter {
   }
 
   void allocate() {
-    const AllocationProblem problem = choices_.problem(kl_, loss_bits());
+    const int uniform_bits = is_measured() && !is_estimated() ? reference_bits_ : 0;
+    problem_.emplace(layers_, kl_, fixed_, options_, *means_.encoder.scheme, uniform_bits);
+    const AllocationProblem& problem = problem_->problem();
     if (options_.is_optiq) {
       const Allocation allocation =
           allocate_greedy(problem, {options_.target_bpw, options_.rules.floor_per_block});
-      take(problem, allocation.choices, widest_bits(problem, allocation));
+      take(allocation.choices, widest_bits(problem, allocation));
       result_.kl_predicted = allocation.kl;
       return;
     }
     const Allocation allocation = allocate_exact(problem, options_.rules, options_.target_bpw);
-    std::vector<std::size_t> choices = allocation.choices;
     result_.kl_predicted = allocation.kl;
-    take(problem, choices, options_.bits.back());
-    if (is_measured() && !is_estimated() && options_.refinement > 0) refine(problem, choices);
+    take(allocation.choices, options_.bits.back());
+    if (is_measured() && !is_estimated() && options_.refinement > 0) refine(allocation.choices);
   }
 
-  /// Width of the copy that divergences were measured against, 0 = none.
-  int loss_bits() const { return is_measured() && !is_estimated() ? reference_bits_ : 0; }
-
-  void take(const AllocationProblem& problem, const std::vector<std::size_t>& choices, int widest) {
-    formats_ = choices_.formats(problem, choices, widest);
-    result_.bpw_linear = evaluate(problem, choices).bpw_linear;
+  void take(const std::vector<std::size_t>& choices, int widest) {
+    formats_ = problem_->formats(choices, widest);
+    result_.bpw_linear = evaluate(problem_->problem(), choices).bpw_linear;
   }
 
   /// How many swaps cost the wanted share of the sweep.
@@ -227,8 +221,9 @@ class Converter {
     return static_cast<int>(std::min(trials, 10000.0));
   }
 
-  void refine(const AllocationProblem& problem, const std::vector<std::size_t>& start) {
+  void refine(const std::vector<std::size_t>& start) {
     start_runner();
+    const AllocationProblem& problem = problem_->problem();
     const auto allowed = allowed_choices(problem, options_.rules);
     const std::uint64_t budget = unit_budget(problem, allowed, options_.target_bpw);
     const int trials = swap_trials(*runner_);
@@ -237,25 +232,25 @@ class Converter {
       report("refining", done, static_cast<std::uint64_t>(trials), "swaps");
       done += allocations.size();
       std::vector<double> kls;
-      for (const auto& choices : allocations) kls.push_back(measured_kl(problem, choices));
+      for (const auto& choices : allocations) kls.push_back(measured_kl(choices));
       return kls;
     };
     const Refinement refined =
         refine_allocation(problem, options_.rules, budget, start, trials, kSwapBatch, measure);
     result_.swaps_tried = refined.tried;
     result_.swaps_kept = refined.kept;
-    take(problem, refined.choices, options_.bits.back());
+    take(refined.choices, options_.bits.back());
   }
 
   /// The divergence of an allocation, from the checkpoint where it has been measured before.
-  double measured_kl(const AllocationProblem& problem, const std::vector<std::size_t>& choices) {
+  double measured_kl(const std::vector<std::size_t>& choices) {
     std::string key;
     for (std::size_t u = 0; u < choices.size(); ++u) {
-      key += fmt::format("{} ", problem.units[u].choices[choices[u]].bits);
+      key += fmt::format("{} ", problem_->problem().units[u].choices[choices[u]].bits);
     }
     key = sha256_hex(key);
     if (const auto known = checkpoint_->find_allocation(key)) return *known;
-    take(problem, choices, options_.bits.back());
+    take(choices, options_.bits.back());
     WeightVariant variant;
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       if (formats_[i].bits != kKeepBits) {
@@ -287,33 +282,28 @@ class Converter {
   void write() {
     encoded_.clear();
     StagingFolder staging(out_, options_.replaces);
-    const bool strips = options_.modalities == UnusedModalities::stripped;
     const MatrixEncoder writer{means_.encoder.scheme,
                                means_.writer ? means_.writer : means_.encoder.encode};
     QuantizedFolder folder{*model_, layers_, formats_, writer};
-    folder.strips_modalities = strips;
+    folder.strips_modalities = options_.modalities == UnusedModalities::stripped;
     const auto towers = model_->checkpoint()->towers();
     const bool keeps = options_.modalities == UnusedModalities::kept && !towers.empty();
     staging.require_space(written_bytes() + (keeps ? tower_bytes(towers) : 0));
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const QuantizableLayer& layer = layers_[i];
       result_.layers.push_back({layer.name, layer.role, layer.block, layer.matrix->rows,
-                                layer.matrix->columns, formats_[i],
-                                choices_.bytes(i, formats_[i].bits),
+                                layer.matrix->columns, formats_[i], problem_->bytes(i, formats_[i]),
                                 i < kl_.size() ? kl_[i] : WidthDivergences{}});
     }
-    result_.warnings = choices_.warnings();
+    result_.warnings = problem_->warnings();
     const WrittenFolder written = write_quantized_folder(
         folder, staging.path(), means_.threads, [&](std::uint64_t done, std::uint64_t total) {
           return !progress("writing", done / 1000000, total / 1000000, "MB");
         });
     if (keeps) {
       write_towers(towers, staging.path(), [&] { return progress("writing", 0, 0, "MB"); });
-    } else if (!strips && !towers.empty()) {
-      result_.warnings.push_back(
-          fmt::format("{}, are left out: --keep-unused-modalities keeps them, "
-                      "--strip-unused-modalities takes them out of config.json too",
-                      towers_text(towers)));
+    } else if (!folder.strips_modalities && !towers.empty()) {
+      result_.warnings.push_back(towers_warning(towers));
     }
     result_.bytes = written.bytes;
     result_.bpw_true = 8.0 * static_cast<double>(written.bytes) /
@@ -330,7 +320,7 @@ class Converter {
 
   std::uint64_t written_bytes() const {
     std::uint64_t bytes = fixed_.bytes;
-    for (std::size_t i = 0; i < layers_.size(); ++i) bytes += choices_.bytes(i, formats_[i].bits);
+    for (std::size_t i = 0; i < layers_.size(); ++i) bytes += problem_->bytes(i, formats_[i]);
     return bytes;
   }
 
@@ -388,7 +378,7 @@ class Converter {
   std::optional<BlockRunner> runner_;
   std::optional<SweepCheckpoint> checkpoint_;
   std::vector<WidthDivergences> kl_;
-  LayerChoices choices_;
+  std::optional<LayerProblem> problem_;
   std::vector<LayerFormat> formats_;
   std::map<std::size_t, std::vector<std::pair<int, EncodedMatrix>>> encoded_;
   Conversion result_;

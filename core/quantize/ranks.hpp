@@ -25,6 +25,9 @@ class Ranks {
   /// some tenths of a second have passed.
   virtual std::optional<std::string> receive(bool waits) = 0;
 
+  /// Returns when all ranks have called it; waits without using the processor.
+  virtual void wait_for_all() = 0;
+
   /// Ends all processes of the job, this one too, with an exit status: for those that failed, while
   /// the others would wait for them.
   virtual void end_all(int status) = 0;

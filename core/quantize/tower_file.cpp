@@ -49,12 +49,14 @@ std::uint64_t tower_bytes(std::span<const TensorView* const> towers) {
   return bytes;
 }
 
-std::string towers_text(std::span<const TensorView* const> towers) {
+std::string towers_warning(std::span<const TensorView* const> towers) {
   std::set<std::string> parts;
   for (const TensorView* tower : towers) parts.insert(printable(part_of(tower->name)));
-  return fmt::format("{} {} of {}, {:.1f} MB", towers.size(),
-                     towers.size() == 1 ? "tensor" : "tensors", fmt::join(parts, ", "),
-                     static_cast<double>(tower_bytes(towers)) / 1e6);
+  return fmt::format(
+      "{} {} of {}, {:.1f} MB, are left out: --keep-unused-modalities keeps them, "
+      "--strip-unused-modalities takes them out of config.json too",
+      towers.size(), towers.size() == 1 ? "tensor" : "tensors", fmt::join(parts, ", "),
+      static_cast<double>(tower_bytes(towers)) / 1e6);
 }
 
 void write_towers(std::span<const TensorView* const> towers, const std::filesystem::path& folder,

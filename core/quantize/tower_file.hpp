@@ -22,8 +22,8 @@ std::string tower_name(std::string_view stored);
 /// Bytes of tensors. [any-thread]
 std::uint64_t tower_bytes(std::span<const TensorView* const> towers);
 
-/// "12 tensors of model.visual, 3.4 MB": number, the parts they belong to, size. [any-thread]
-std::string towers_text(std::span<const TensorView* const> towers);
+/// What to tell of tensors that are left out: their number, parts and size. [any-thread]
+std::string towers_warning(std::span<const TensorView* const> towers);
 
 /// Writes the tensors as they are into `folder`/kTowerFile, reads them back and compares.
 /// `interrupted` is asked between tensors. Throws Error(bad_input) where two would get one name,

@@ -251,6 +251,7 @@ int convert_as(Ranks* ranks, const Arguments& arguments) {
   const Conversion conversion =
       convert_or_tell(model, texts, arguments.path("output"), options, means);
   line.clear();
+  if (ranks != nullptr) ranks->wait_for_all();  // others may be reading what was unpacked here
   if (!is_root) return 0;
   const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
   for (const std::string& warning : conversion.warnings) warn(warning);

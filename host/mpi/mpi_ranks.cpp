@@ -57,6 +57,16 @@ class MpiRanks : public quiver::Ranks {
     }
   }
 
+  void wait_for_all() override {
+    MPI_Request request;
+    MPI_Ibarrier(MPI_COMM_WORLD, &request);
+    for (int have_all_called = 0;;) {
+      MPI_Test(&request, &have_all_called, MPI_STATUS_IGNORE);
+      if (have_all_called != 0) return;
+      ::usleep(kWait);
+    }
+  }
+
   void end_all(int status) override { MPI_Abort(MPI_COMM_WORLD, status); }
 
  private:

@@ -3,6 +3,7 @@
 
 #include "core/model/json_file.hpp"
 #include "tests/cli/run_program.hpp"
+#include "tests/model/llama_gguf.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 #include <gmock/gmock.h>
@@ -82,6 +83,17 @@ class ConvertProgram : public testing::Test {
 
   /// The layers that a run left in its checkpoint.
   std::size_t measured_layers() const { return read_json_file(checkpoint()).at("layers").size(); }
+
+  /// Makes a GGUF file of the source, with a text that its tokenizer (a, b and ab) knows.
+  void use_gguf() {
+    const std::filesystem::path checkpoint = source_;
+    source_ = (folder_.path() / "model.gguf").string();
+    llama_gguf(checkpoint, "llama").write(source_);
+    std::string text;
+    for (unsigned i = 1; i < 400; ++i) text += (i * i / 3 + i / 7) % 2 == 0 ? 'a' : 'b';
+    const nlohmann::json row = {{"domain", "prose"}, {"text", text}};
+    calibration_ = folder_.write("text.jsonl", row.dump() + "\n").string();
+  }
 
   /// An input whose run gets a signal when the checkpoint has been saved for the `saves`-th time.
   ProgramInput signal_after(int saves, int signal) const {

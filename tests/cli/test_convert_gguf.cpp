@@ -1,6 +1,5 @@
 // quiver convert FILE.gguf: as if the file had been imported first.
 #include "tests/cli/convert_program.hpp"
-#include "tests/model/llama_gguf.hpp"
 
 #include <csignal>
 
@@ -11,17 +10,7 @@ using testing::HasSubstr;
 
 class ConvertGguf : public ConvertProgram {
  protected:
-  void SetUp() override {
-    const std::filesystem::path checkpoint = source_;
-    source_ = (folder_.path() / "model.gguf").string();
-    llama_gguf(checkpoint, "llama").write(source_);
-    // The file's tokenizer knows a, b and ab.
-    nlohmann::json row = {{"domain", "prose"}, {"text", ""}};
-    std::string text;
-    for (unsigned i = 1; i < 400; ++i) text += (i * i / 3 + i / 7) % 2 == 0 ? 'a' : 'b';
-    row["text"] = text;
-    calibration_ = folder_.write("text.jsonl", row.dump() + "\n").string();
-  }
+  void SetUp() override { use_gguf(); }
 
   /// Everything beside the file and the text.
   std::vector<std::string> made() const {

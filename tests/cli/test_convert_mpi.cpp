@@ -129,6 +129,15 @@ TEST_F(ConvertRanks, resume_what_one_process_began_and_the_other_way_round) {
   EXPECT_THAT(differing_files(out_, alone()), testing::IsEmpty());
 }
 
+TEST_F(ConvertRanks, unpack_a_gguf_file_once) {
+  use_gguf();
+  const ProgramResult result = convert_in_ranks({"--json"});
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_THAT(differing_files(out_, alone()), testing::IsEmpty());
+  EXPECT_THAT(folder_.list(),
+              testing::UnorderedElementsAre("out", "alone", "model.gguf", "text.jsonl"));
+}
+
 TEST_F(ConvertRanks, end_with_the_status_and_one_line_where_all_of_them_fail) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"--group-size", "48"}, "in groups of 48"},

@@ -26,8 +26,8 @@ class Towers : public testing::Test {
   Conversion convert(UnusedModalities modalities) {
     options_.modalities = modalities;
     ThreadPool pool(2);
-    const ConvertMeans means{exact_encoder(), false,   float_kv(),       pool,
-                             nullptr,         nullptr, load_seeing_model};
+    const ConvertMeans means{exact_encoder(),  {}, false, float_kv(), pool, nullptr, nullptr,
+                             load_seeing_model};
     return quiver::convert(load_seeing_model(source_), {}, out_, options_, means);
   }
 
