@@ -109,6 +109,7 @@ quiver_group() {
     text) quiver_find_cargo || quiver_cargo_packages | tr ' ' '\n' ;;
     test)
       command -v clang++ >/dev/null || echo clang
+      command -v python3 >/dev/null || echo python3
       printf '%s\n' libbenchmark-dev libc++-dev libc++abi-dev libgmock-dev libgtest-dev
       ;;
     lint)
