@@ -66,12 +66,6 @@ BlockRunner::BlockRunner(std::shared_ptr<const LoadedModel> model, KvPlan kv, Th
   }
 }
 
-std::int64_t BlockRunner::rows() const noexcept {
-  std::int64_t rows = 0;
-  for (const auto& text : texts_) rows += static_cast<std::int64_t>(text.size());
-  return rows;
-}
-
 std::vector<std::vector<BlockRunner::Copy>> BlockRunner::stacks(int variants) const {
   std::vector<std::vector<Copy>> stacks;
   std::size_t rows = kStackRows;

@@ -80,9 +80,6 @@ class BlockRunner {
   std::vector<TextScores> scores(std::span<const WeightVariant> variants, bool wants_nll,
                                  const std::function<bool()>& interrupted);
 
-  /// Tokens of all texts.
-  std::int64_t rows() const noexcept;
-
  private:
   /// One copy of a text in a pass.
   struct Copy {

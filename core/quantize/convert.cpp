@@ -160,7 +160,7 @@ class Converter {
   void estimate() {
     start_runner();
     check_target();
-    const SweepOptions options{options_.bits, means_.encoder, true};
+    const SweepOptions options{options_.bits, means_.encoder};
     for (const QuantizableLayer& layer : layers_) {
       report("estimating", kl_.size(), layers_.size(), "layers");
       const bool has_choice = layer.group_size != 0 && layer.phase >= 0;
@@ -172,7 +172,7 @@ class Converter {
   void measure() {
     start_runner();
     check_target();
-    const SweepOptions options{options_.bits, means_.encoder, means_.wants_importance};
+    const SweepOptions options{options_.bits, means_.encoder};
     const SharedSweep sweep{*runner_,
                             layers_,
                             options,
@@ -211,7 +211,7 @@ class Converter {
 
   /// How many swaps cost the wanted share of the sweep.
   int swap_trials(const BlockRunner& runner) const {
-    const SweepOptions options{options_.bits, means_.encoder, false};
+    const SweepOptions options{options_.bits, means_.encoder};
     std::uint64_t work = 0;
     for (const QuantizableLayer& layer : layers_) {
       if (layer.phase >= 0) work += layer_work(runner, layer, options);

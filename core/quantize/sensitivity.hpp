@@ -43,8 +43,6 @@ using WidthDivergences = std::map<int, double>;
 struct SweepOptions {
   std::vector<int> bits;  ///< Widths to measure; kKeepBits is 0 by definition and not run.
   MatrixEncoder encoder;
-  /// Whether run_reference() is to collect what encoders weight columns with.
-  bool wants_importance = false;
 };
 
 /// Runs the reference once over the texts and fills in each layer's phase and, if wanted,

@@ -36,8 +36,6 @@ class SweepCheckpoint {
   std::optional<double> find_allocation(const std::string& key) const;
   void add_allocation(const std::string& key, double kl);
 
-  std::size_t layers() const noexcept { return layers_.size(); }
-
   /// Removes the file: the conversion is complete.
   void remove() noexcept;
 
