@@ -75,7 +75,7 @@ class Bench {
                           scheme->encode(weights, rows, columns, format, type, parts);
                         }};
     layers_ = quiver::quantizable_layers(*model_, *scheme, settings.group_size);
-    // The issue asks for all linears; an embedding costs whole passes either way.
+    // An embedding costs whole passes either way.
     std::erase_if(layers_, [](const auto& l) { return l.role == quiver::Role::embedding; });
     std::uint32_t state = 1;
     const auto vocabulary = static_cast<unsigned>(model_->text().info().vocabulary);
