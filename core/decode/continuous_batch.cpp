@@ -83,13 +83,12 @@ ContinuousBatch::Jobs ContinuousBatch::choose() {
   std::size_t rows = 0;
   const auto max_rows = static_cast<std::size_t>(std::max(0, options_.max_prompt_rows));
   for (Job* job : prompts) {
-    if (job->length() % Engine::kPromptGrid == 0) {
-      const int shared =
-          prefixes_.extend(*job->sequence, job->request.prefix_key, shareable_prompt(*job));
+    if (job->is_shareable() && job->length() % Engine::kPromptGrid == 0) {
+      const int shared = prefixes_.extend(*job->sequence, job->prefix_key, shareable_prompt(*job));
       job->report.shared_tokens += static_cast<std::size_t>(shared);
       counters_.shared_tokens += static_cast<std::size_t>(shared);
     }
-    const std::size_t count = job->next_tokens().size();
+    const std::size_t count = job->next().tokens.size();
     // One that does not fit is the first in the next pass, where it always does.
     if (rows != 0 && rows + count > max_rows) continue;
     if (is_computed_by(*job, fed)) continue;
@@ -103,14 +102,15 @@ ContinuousBatch::Jobs ContinuousBatch::choose() {
 
 /// Whether one of `others` computes the very chunk that the job needs next, so that it can be
 /// shared after this pass.
-bool ContinuousBatch::is_computed_by(const Job& job, const Jobs& others) const {
-  const auto end = static_cast<std::size_t>(job.length()) + job.next_tokens().size();
+bool ContinuousBatch::is_computed_by(Job& job, const Jobs& others) const {
+  if (!job.is_shareable()) return false;
+  const auto end = static_cast<std::size_t>(job.length()) + job.next().tokens.size();
   const auto prompt = shareable_prompt(job);
   if (options_.prefix_limit_bytes == 0 || end % Engine::kPromptGrid != 0 || end > prompt.size())
     return false;
   return std::ranges::any_of(others, [&](const Job* other) {
     return other->length() == job.length() && other->text.given().size() >= end &&
-           other->request.prefix_key == job.request.prefix_key &&
+           other->prefix_key == job.prefix_key &&
            std::ranges::equal(other->text.given().first(end), prompt.first(end));
   });
 }
@@ -119,13 +119,7 @@ void ContinuousBatch::run(std::span<Job* const> chosen) {
   std::vector<Feed> feeds;
   Logits logits;
   try {
-    for (Job* job : chosen) {
-      const auto tokens = job->next_tokens();
-      const auto end = static_cast<std::size_t>(job->length()) + tokens.size();
-      feeds.push_back({&*job->sequence, tokens,
-                       end < job->text.given().size() ? Wanted::none : Wanted::last,
-                       job->is_prompt() ? RowForm::prompt : RowForm::decode});
-    }
+    for (Job* job : chosen) feeds.push_back(job->next());
     logits = engine_.forward(feeds);
   } catch (...) {
     if (chosen.size() == 1) {
@@ -142,17 +136,18 @@ void ContinuousBatch::run(std::span<Job* const> chosen) {
 void ContinuousBatch::settle(std::span<Job* const> chosen, std::span<const Feed> feeds,
                              Logits& logits) {
   ++counters_.passes;
+  int texts = 0;
   for (const Feed& feed : feeds) {
-    (feed.form == RowForm::prompt ? counters_.prompt_rows : counters_.decode_rows) +=
-        feed.tokens.size();
-    feed.sequence->accept(static_cast<int>(feed.tokens.size()));
+    const bool is_prompt = feed.form == RowForm::prompt;
+    (is_prompt ? counters_.prompt_rows : counters_.decode_rows) += feed.tokens.size();
+    if (!is_prompt) ++texts;
   }
   const auto width = static_cast<std::size_t>(logits.vocabulary);
   auto rest = std::span(logits.values);
   for (std::size_t i = 0; i < chosen.size(); ++i) {
-    const std::size_t count = feeds[i].logits == Wanted::none ? 0 : width;
+    const std::size_t count = wanted_rows(feeds[i]) * width;
     try {
-      advance(*chosen[i], rest.first(count));
+      advance(*chosen[i], feeds[i], rest.first(count), texts);
     } catch (...) {
       fail(*chosen[i], current_error());
     }
@@ -160,19 +155,21 @@ void ContinuousBatch::settle(std::span<Job* const> chosen, std::span<const Feed>
   }
 }
 
-/// What follows a pass for one text; `logits` is empty inside its prompt.
-void ContinuousBatch::advance(Job& job, std::span<float> logits) {
-  const auto length = static_cast<std::size_t>(job.length());
-  if (length <= job.text.given().size()) {
+/// What follows a pass for one text. `texts` of them were decoded in it.
+void ContinuousBatch::advance(Job& job, const Feed& feed, std::span<float> logits, int texts) {
+  if (feed.form == RowForm::prompt) {
+    job.sequence->accept(static_cast<int>(feed.tokens.size()));
+    const auto length = static_cast<std::size_t>(job.length());
     // Whole blocks of the prompt, never anything that was decoded.
-    if (length % Engine::kPromptGrid == 0)
-      prefixes_.keep(*job.sequence, job.request.prefix_key, job.text.given());
+    if (job.is_shareable() && length % Engine::kPromptGrid == 0)
+      prefixes_.keep(*job.sequence, job.prefix_key, job.text.given());
     counters_.prefix_bytes = prefixes_.size_bytes();
     if (job.request.on_prompt) job.request.on_prompt(length);
+    if (!job.is_prompt()) job.decoder->begin(logits);
+  } else {
+    job.sequence->accept(job.decoder->settle(logits, texts));
   }
-  if (logits.empty()) return;
-  if (!job.text.is_finished()) job.text.choose(logits);
-  if (job.text.generated().size() == 1) job.first_token = Job::Clock::now();
+  if (!job.first_token && !job.text.generated().empty()) job.first_token = Job::Clock::now();
   if (job.text.is_finished()) job.end(job.text.reason(), {}, counters_);
 }
 
@@ -191,7 +188,7 @@ void ContinuousBatch::reserve(Jobs& chosen) {
   std::size_t promised = 0;
   for (Job* job : chosen) {
     if (!job->is_running()) continue;  // made room for one before it
-    const auto rows = static_cast<int>(job->next_tokens().size());
+    const auto rows = static_cast<int>(job->next().tokens.size());
     const std::size_t needed = job->sequence->growth_bytes(rows);
     if (needed != 0 && !reserve(*job, needed, promised)) continue;
     promised += needed;
@@ -251,13 +248,14 @@ void ContinuousBatch::resume_suspended() {
 bool ContinuousBatch::resume(Job& job) {
   try {
     const std::size_t length = static_cast<std::size_t>(job.saved->length);
-    const auto rows = static_cast<int>(job.next_tokens().size());
+    const auto rows = static_cast<int>(job.next().tokens.size());
     const auto running = static_cast<std::size_t>(
         std::ranges::count_if(jobs_, [](const auto& other) { return other->is_running(); }));
     Sequence sequence = engine_.new_sequence();
     const auto prompt = shareable_prompt(job);
-    prefixes_.extend(sequence, job.request.prefix_key,
-                     prompt.first(std::min(prompt.size(), length)));
+    if (job.is_shareable()) {
+      prefixes_.extend(sequence, job.prefix_key, prompt.first(std::min(prompt.size(), length)));
+    }
     // A page a layer for each text that runs, so that none of them has to suspend it at once.
     const std::size_t needed =
         sequence.restore_bytes(*job.saved, rows) + running * page_bytes(engine_.layout(), 1);

@@ -26,9 +26,9 @@ struct SchedulerOptions {
                                    << 20U;  ///< See PrefixCache; 0 = share nothing.
 };
 
-/// Continuous batching without a thread of its own: step() runs one pass over the newest tokens of
-/// all texts that are being decoded and over chunks of prompts, taken in turns. A token never
-/// depends on what else is in its pass, on sharing or on preemption.
+/// Continuous batching without a thread of its own: step() runs one pass over what the decoders of
+/// all texts ask for (newest tokens, drafts, canvases) and over chunks of prompts, taken in turns.
+/// A token never depends on what else is in its pass, on sharing or on preemption.
 ///
 /// When pages run short, unused prefixes go first; then the youngest text is saved in ordinary
 /// memory and goes on, with the same bits, once there is room. The oldest always goes on, so all
@@ -61,13 +61,13 @@ class ContinuousBatch {
   bool resume(Job& job);
   void suspend(Job& job);
   Jobs choose();
-  bool is_computed_by(const Job& job, const Jobs& others) const;
+  bool is_computed_by(Job& job, const Jobs& others) const;
   void reserve(Jobs& chosen);
   bool reserve(Job& job, std::size_t needed, std::size_t promised);
   bool free_pages(std::size_t bytes);
   void run(std::span<Job* const> chosen);
   void settle(std::span<Job* const> chosen, std::span<const Feed> feeds, Logits& logits);
-  void advance(Job& job, std::span<float> logits);
+  void advance(Job& job, const Feed& feed, std::span<float> logits, int texts);
 
   Engine& engine_;
   SchedulerOptions options_;

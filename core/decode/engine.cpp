@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <quiver/error.hpp>
 
 namespace quiver {
@@ -48,8 +49,9 @@ Batch Engine::make_batch(std::span<const Feed> feeds) const {
   Batch batch;
   for (const Feed& feed : feeds) {
     const int start = feed.sequence->length();
-    batch.segments.push_back(
-        {feed.sequence, batch.rows(), static_cast<int>(feed.tokens.size()), start, feed.form});
+    batch.segments.push_back({feed.sequence, batch.rows(), static_cast<int>(feed.tokens.size()),
+                              start, feed.form,
+                              /*variant=*/0, feed.visibility});
     check_token_ids(feed.tokens, info_.vocabulary);
     for (std::size_t i = 0; i < feed.tokens.size(); ++i) {
       const int position = start + static_cast<int>(i) + feed.sequence->position_offset();
@@ -60,7 +62,37 @@ Batch Engine::make_batch(std::span<const Feed> feeds) const {
   return batch;
 }
 
+std::size_t wanted_rows(const Feed& feed) noexcept {
+  switch (feed.logits) {
+    case Wanted::none: return 0;
+    case Wanted::last: return feed.tokens.empty() ? 0 : 1;
+    case Wanted::all: return feed.tokens.size();
+    case Wanted::listed: return feed.listed.size();
+  }
+  return 0;
+}
+
+namespace {
+
+/// Rows of the batch whose logits are wanted.
+std::vector<int> wanted_rows(std::span<const Feed> feeds, const Batch& batch) {
+  std::vector<int> rows;
+  for (std::size_t i = 0; i < feeds.size(); ++i) {
+    const Segment& segment = batch.segments[i];
+    if (feeds[i].logits == Wanted::listed) {
+      for (const int r : feeds[i].listed) rows.push_back(segment.first_row + r);
+      continue;
+    }
+    const auto count = static_cast<int>(wanted_rows(feeds[i]));
+    for (int r = segment.rows - count; r < segment.rows; ++r) rows.push_back(segment.first_row + r);
+  }
+  return rows;
+}
+
+}  // namespace
+
 Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observer) {
+  const auto start = std::chrono::steady_clock::now();
   const Batch batch = make_batch(feeds);
   if (batch.rows() == 0)
     throw Error(ErrorCode::usage, "there are no tokens to run", "input tokens");
@@ -82,14 +114,7 @@ Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observ
       ops.end_block(stream);
       observe(fmt::format("block.{}", i), stream.x);
     }
-    std::vector<int> wanted;
-    for (std::size_t i = 0; i < feeds.size(); ++i) {
-      const Segment& segment = batch.segments[i];
-      const int first = feeds[i].logits == Wanted::all    ? 0
-                        : feeds[i].logits == Wanted::last ? segment.rows - 1
-                                                          : segment.rows;
-      for (int r = first; r < segment.rows; ++r) wanted.push_back(segment.first_row + r);
-    }
+    const std::vector<int> wanted = wanted_rows(feeds, batch);
     Logits logits;
     logits.vocabulary = info_.vocabulary;
     if (wanted.empty()) return logits;
@@ -100,6 +125,7 @@ Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observ
     const std::span<const float> values = ops.values(result);
     logits.rows = static_cast<int>(wanted.size());
     logits.values.assign(values.begin(), values.end());
+    statistics_.costs.record(batch, std::chrono::steady_clock::now() - start);
     return logits;
   } catch (...) {
     for (std::size_t i = 0; i < begun; ++i) feeds[i].sequence->accept(0);
@@ -107,17 +133,25 @@ Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observ
   }
 }
 
+int Engine::prompt_grid(const Visibility& visibility) noexcept {
+  if (visibility.kind != VisibilityKind::block_causal) return kPromptGrid;
+  const int block = visibility.block_length;
+  return std::max(block, kPromptGrid / block * block);
+}
+
 Logits Engine::feed_prompt(Sequence& sequence, std::span<const std::int32_t> tokens, Wanted wanted,
-                           const std::function<bool(std::size_t done)>& progress) {
+                           const std::function<bool(std::size_t done)>& progress,
+                           const Visibility& visibility) {
+  const int grid = prompt_grid(visibility);
   Logits result;
   result.vocabulary = info_.vocabulary;
   std::size_t done = 0;
   while (done < tokens.size()) {
-    const auto to_grid = static_cast<std::size_t>(kPromptGrid - sequence.length() % kPromptGrid);
+    const auto to_grid = static_cast<std::size_t>(grid - sequence.length() % grid);
     const std::size_t count = std::min(to_grid, tokens.size() - done);
     const bool is_last = done + count == tokens.size();
     const Wanted rows = wanted == Wanted::last && !is_last ? Wanted::none : wanted;
-    const Feed feed{&sequence, tokens.subspan(done, count), rows};
+    const Feed feed{&sequence, tokens.subspan(done, count), rows, RowForm::prompt, visibility};
     Logits logits = forward({&feed, 1});
     sequence.accept(static_cast<int>(count));
     result.rows += logits.rows;

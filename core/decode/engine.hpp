@@ -10,6 +10,7 @@
 
 #include "core/cache/kv_plan.hpp"
 #include "core/cache/sequence.hpp"
+#include "core/decode/decode_statistics.hpp"
 #include "core/model/loaded_model.hpp"
 #include "core/ops/forward_ops.hpp"
 #include "core/threads/thread_pool.hpp"
@@ -17,7 +18,7 @@
 namespace quiver {
 
 /// Which rows of a feed produce logits.
-enum class Wanted { none, last, all };
+enum class Wanted { none, last, all, listed };
 
 /// Tokens for one sequence in a forward pass.
 struct Feed {
@@ -25,7 +26,12 @@ struct Feed {
   std::span<const std::int32_t> tokens;
   Wanted logits = Wanted::last;
   RowForm form = RowForm::prompt;
+  Visibility visibility{};
+  std::span<const int> listed{};  ///< With Wanted::listed: rows of this feed, ascending.
 };
+
+/// How many rows of a feed produce logits. [any-thread]
+std::size_t wanted_rows(const Feed& feed) noexcept;
 
 /// Logits of the wanted rows, feed by feed in order.
 struct Logits {
@@ -51,6 +57,10 @@ class Engine {
   /// that what a prompt leaves behind does not depend on how it arrived.
   static constexpr int kPromptGrid = 256;
 
+  /// The same where rows see whole blocks: the largest multiple of the block length that is not
+  /// longer, or the block length itself. [any-thread]
+  static int prompt_grid(const Visibility& visibility) noexcept;
+
   /// `threads` outlives the engine. `cache_limit_bytes` bounds the pages of all sequences; 0 =
   /// none.
   Engine(std::shared_ptr<const LoadedModel> model, KvPlan kv, ThreadPool& threads,
@@ -68,12 +78,17 @@ class Engine {
   /// done; returning false ends early with Error(interrupted).
   Logits feed_prompt(Sequence& sequence, std::span<const std::int32_t> tokens,
                      Wanted wanted = Wanted::last,
-                     const std::function<bool(std::size_t done)>& progress = {});
+                     const std::function<bool(std::size_t done)>& progress = {},
+                     const Visibility& visibility = {});
 
   const LoadedModel& model() const noexcept { return *model_; }
   const TextModelInfo& info() const noexcept { return info_; }
   const CacheLayout& layout() const noexcept { return layout_; }
   PagePool& pool() noexcept { return pool_; }
+
+  /// What decoding with this engine has measured so far. Texts that follow one another, or run side
+  /// by side, learn from each other.
+  DecodeStatistics& statistics() noexcept { return statistics_; }
 
  private:
   Batch make_batch(std::span<const Feed> feeds) const;
@@ -87,6 +102,7 @@ class Engine {
   CacheLayout layout_;
   PagePool pool_;
   ForwardMemory memory_;
+  DecodeStatistics statistics_;
 };
 
 /// Throws Error(bad_input) for a token id outside [0, vocabulary). [any-thread]

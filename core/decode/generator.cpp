@@ -1,8 +1,11 @@
-// Autoregressive generation of one text on its own.
+// Generation of one text on its own.
 #include "core/decode/generator.hpp"
 
 #include <algorithm>
 #include <chrono>
+#include <memory>
+
+#include "core/decode/decoder.hpp"
 
 namespace quiver {
 namespace {
@@ -19,6 +22,7 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
                     const SamplerChain& samplers, const GenerationOptions& options) {
   const auto held = static_cast<std::size_t>(sequence.length());
   check_prompt(engine.info(), held, prompt);
+  check_decoding(engine.model(), options.decode, options);
   const auto start = Clock::now();
   const auto is_interrupted = [&] {
     return options.interrupt != nullptr && options.interrupt->load();
@@ -26,27 +30,44 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
   const auto go_on = [&](std::size_t done) {
     return !is_interrupted() && (!options.on_prompt || options.on_prompt(done));
   };
-  Generation result;
-  Logits logits = engine.feed_prompt(sequence, prompt, Wanted::last, go_on);
-  result.prompt_ms = ms_since(start);
   std::vector<std::int32_t> history(options.cached.begin(), options.cached.end());
   history.insert(history.end(), prompt.begin(), prompt.end());
   const auto context = static_cast<std::size_t>(engine.info().context_length);
   const std::size_t unseen = held - std::min(held, options.cached.size());
   TextState text(samplers, options, std::move(history), context == 0 ? 0 : context - unseen);
+  const std::unique_ptr<Decoder> decoder = make_decoder(engine, text, options.decode);
+  Generation result;
+  Logits logits = engine.feed_prompt(sequence, prompt,
+                                     decoder->wants_prompt_logits() ? Wanted::last : Wanted::none,
+                                     go_on, decoder->prompt_visibility());
+  result.prompt_ms = ms_since(start);
   auto first_token = start;
+  const auto note_first = [&] {
+    if (first_token != start || text.generated().empty()) return;
+    first_token = Clock::now();
+    result.first_token_ms = ms_since(start);
+  };
+  decoder->begin(logits.values);
+  note_first();
   while (!text.is_finished()) {
-    text.choose(logits.values);
-    if (text.generated().size() == 1) {
-      first_token = Clock::now();
-      result.first_token_ms = ms_since(start);
+    if (is_interrupted()) {
+      text.interrupt();
+      break;
     }
-    if (is_interrupted()) text.interrupt();
-    if (text.is_finished()) break;
-    const Feed feed{&sequence, text.history().last(1), Wanted::last, RowForm::decode};
+    const PassPlan& plan = decoder->plan();
+    const Feed feed{&sequence, plan.tokens, plan.logits, plan.form, plan.visibility, plan.listed};
     logits = engine.forward({&feed, 1});
-    sequence.accept(1);
+    int kept = 0;
+    try {
+      kept = decoder->settle(logits.values, 1);
+    } catch (...) {
+      sequence.accept(0);
+      throw;
+    }
+    sequence.accept(kept);
+    note_first();
   }
+  result.counts = decoder->counts();
   result.ids.assign(text.generated().begin(), text.generated().end());
   result.reason = text.reason();
   if (!result.ids.empty()) result.decode_ms = ms_since(first_token);

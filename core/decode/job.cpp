@@ -1,6 +1,8 @@
 // A request on its way from submission to its end, as the inference thread sees it.
 #include "core/decode/job.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <new>
 #include <utility>
@@ -17,10 +19,17 @@ double ms_between(Job::Clock::time_point from, Job::Clock::time_point to) {
 
 }  // namespace
 
-Job::Job(Request asked, const TextModelInfo& info)
+Job::Job(Request asked, Engine& engine)
     : request(std::move(asked)),
       text(request.samplers, request.rules, std::move(request.prompt),
-           static_cast<std::size_t>(info.context_length)) {}
+           static_cast<std::size_t>(engine.info().context_length)),
+      decoder(make_decoder(engine, text, request.decode)),
+      prompt_visibility(decoder->prompt_visibility()),
+      prefix_key(request.prefix_key) {
+  if (prompt_visibility.kind != VisibilityKind::causal) {
+    prefix_key += fmt::format("\nblocks of {}", prompt_visibility.block_length);
+  }
+}
 
 void Job::end(FinishReason reason, std::optional<Error> error,
               SchedulerCounters& counters) noexcept {
@@ -33,6 +42,7 @@ void Job::end(FinishReason reason, std::optional<Error> error,
   report.error = std::move(error);
   report.prompt_tokens = text.given().size();
   report.generated_tokens = text.generated().size();
+  report.decoding = decoder->counts();
   const auto now = Clock::now();
   report.queue_ms = ms_between(submitted, admitted.value_or(now));
   if (admitted) report.prompt_ms = ms_between(*admitted, first_token.value_or(now));
@@ -51,11 +61,19 @@ int Job::length() const noexcept {
   return saved ? saved->length : 0;
 }
 
-std::span<const std::int32_t> Job::next_tokens() const {
+Feed Job::next() {
+  Sequence* const own = sequence ? &*sequence : nullptr;
+  if (!is_prompt()) {
+    const PassPlan& plan = decoder->plan();
+    return {own, plan.tokens, plan.logits, plan.form, plan.visibility, plan.listed};
+  }
   const auto held = static_cast<std::size_t>(length());
-  if (!is_prompt()) return text.history().subspan(held, 1);
-  const std::size_t to_grid = Engine::kPromptGrid - held % Engine::kPromptGrid;
-  return text.given().subspan(held, std::min(to_grid, text.given().size() - held));
+  const auto grid = static_cast<std::size_t>(prompt_grid());
+  const std::size_t rest = text.given().size() - held;
+  const std::size_t count = std::min(grid - held % grid, rest);
+  const bool is_last = count == rest && decoder->wants_prompt_logits();
+  return {own, text.given().subspan(held, count), is_last ? Wanted::last : Wanted::none,
+          RowForm::prompt, prompt_visibility};
 }
 
 Error current_error() {

@@ -10,6 +10,7 @@
 #include <span>
 
 #include "core/cache/sequence.hpp"
+#include "core/decode/decoder.hpp"
 #include "core/decode/request.hpp"
 #include "core/decode/text_state.hpp"
 
@@ -33,7 +34,7 @@ struct Job {
   using Clock = std::chrono::steady_clock;
 
   /// Throws what the samplers throw when their state is made.
-  Job(Request asked, const TextModelInfo& info);
+  Job(Request asked, Engine& engine);
   Job(const Job&) = delete;  // the text refers to the request
   Job& operator=(const Job&) = delete;
 
@@ -45,8 +46,15 @@ struct Job {
   /// Tokens of the text that the caches hold, in the pool or saved.
   int length() const noexcept;
 
-  /// What the next pass feeds: the prompt up to the next point of the grid, or the newest token.
-  std::span<const std::int32_t> next_tokens() const;
+  /// What the next pass feeds: the prompt up to the next point of its grid, or what the decoder
+  /// plans. The sequence is set where the job is running.
+  Feed next();
+
+  /// Tokens of a chunk of the prompt.
+  int prompt_grid() const noexcept { return Engine::prompt_grid(prompt_visibility); }
+
+  /// Whether its prompt may be shared with others: chunks lie as those of all others.
+  bool is_shareable() const noexcept { return prompt_grid() == Engine::kPromptGrid; }
 
   bool is_prompt() const noexcept {
     return static_cast<std::size_t>(length()) < text.given().size();
@@ -57,6 +65,9 @@ struct Job {
   Request request;  ///< Its prompt has moved into the text.
   RequestEnd report;
   TextState text;
+  std::unique_ptr<Decoder> decoder;
+  Visibility prompt_visibility;
+  std::string prefix_key;  ///< Of the request, with the rule of the prompt.
   std::shared_ptr<std::atomic<bool>> cancel_flag = std::make_shared<std::atomic<bool>>(false);
   std::optional<Sequence> sequence;    ///< While it runs.
   std::optional<SavedSequence> saved;  ///< While it is suspended.

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "core/decode/decode_options.hpp"
 #include "core/decode/sampler_chain.hpp"
 #include "core/decode/text_state.hpp"
 
@@ -23,20 +24,23 @@ struct RequestEnd {
   std::size_t prompt_tokens = 0;
   std::size_t shared_tokens = 0;     ///< Of the prompt: taken from earlier texts, not computed.
   std::size_t generated_tokens = 0;  ///< Including an end id.
-  int preemptions = 0;               ///< How often it made room for older ones.
-  double queue_ms = 0;               ///< Before its first pass could begin.
-  double prompt_ms = 0;              ///< From there to the first token.
-  double decode_ms = 0;              ///< For the tokens after the first.
+  DecodeCounts decoding;
+  int preemptions = 0;   ///< How often it made room for older ones.
+  double queue_ms = 0;   ///< Before its first pass could begin.
+  double prompt_ms = 0;  ///< From there to the first token.
+  double decode_ms = 0;  ///< For the tokens after the first.
 };
 
 /// One text to generate. All callbacks are called on the inference thread, between passes, so they
 /// should return soon; they must not throw, and may submit and cancel requests. Whatever `rules`
-/// point to lives until on_end has been called (e.g. captured by it).
+/// and `decode` point to lives until on_end has been called (e.g. captured by it).
 struct Request {
   std::vector<std::int32_t> prompt;
   SamplerChain samplers;
   TextRules rules;
-  /// What decides beside the tokens what the caches hold: model, adapter, rule, images, KV scheme.
+  DecodeOptions decode;  ///< Checked by submit().
+  /// What decides beside tokens and decoding what the caches hold: model, adapter, images, KV
+  /// scheme.
   /// Requests share prefixes under equal keys only.
   std::string prefix_key;
   std::function<void(std::size_t done)>

@@ -8,35 +8,13 @@
 #include <quiver/error.hpp>
 
 #include "core/decode/philox.hpp"
+#include "core/kernels/kernel_table.hpp"
 
 namespace quiver {
 namespace {
 
 constexpr std::size_t kStateAlignment = 16;
 constexpr std::size_t kStateLimit = 4096;
-
-class Context : public SamplerContext {
- public:
-  Context(std::span<const std::int32_t> history, std::size_t prompt_length,
-          const Vocabulary* vocabulary, std::uint64_t seed)
-      : history_(history), prompt_length_(prompt_length), vocabulary_(vocabulary), seed_(seed) {}
-
-  void set_place(std::size_t place) { place_ = static_cast<std::uint32_t>(place); }
-
-  std::span<const std::int32_t> history() const override { return history_; }
-  std::size_t prompt_length() const override { return prompt_length_; }
-  double uniform(std::uint32_t draw) const override {
-    return philox_uniform(seed_, history_.size(), place_, draw);
-  }
-  const Vocabulary* vocabulary() const override { return vocabulary_; }
-
- private:
-  std::span<const std::int32_t> history_;
-  std::size_t prompt_length_;
-  const Vocabulary* vocabulary_;
-  std::uint64_t seed_;
-  std::uint32_t place_ = 0;
-};
 
 /// Index of the largest logit, the lowest id among equals.
 std::size_t most_likely(const Candidates& candidates) {
@@ -57,7 +35,61 @@ void check(const Candidates& candidates, std::size_t before) {
   }
 }
 
+/// Fills in the entropy of the candidates; `weights` become their probabilities.
+void measure(const Candidates& candidates, Proposal& proposal, std::vector<float>& weights) {
+  weights.assign(candidates.logits, candidates.logits + candidates.count);
+  const ElementKernels& elements = *kernels().elements;
+  const auto count = static_cast<int>(candidates.count);
+  const float top = elements.largest(weights.data(), count);
+  const float total = elements.exp_sum(weights.data(), count, top);
+  double entropy = 0;
+  for (std::size_t i = 0; i < candidates.count; ++i) {
+    // A weight of 0 may belong to a logit of -infinity.
+    if (weights[i] > 0) {
+      entropy -= static_cast<double>(weights[i]) * static_cast<double>(candidates.logits[i] - top);
+    }
+  }
+  proposal.entropy = static_cast<float>(entropy / static_cast<double>(total) +
+                                        std::log(static_cast<double>(total)));
+  for (float& weight : weights) weight /= total;
+}
+
+/// The probability that measure() left for a token.
+float probability_of(std::int32_t token, std::span<const std::int32_t> ids,
+                     std::span<const float> weights) {
+  const auto at = std::ranges::find(ids, token);
+  return at == ids.end() ? 0.0F : weights[static_cast<std::size_t>(at - ids.begin())];
+}
+
 }  // namespace
+
+class SamplerChain::Context : public SamplerContext {
+ public:
+  Context(std::span<const std::int32_t> history, std::size_t prompt_length,
+          const Vocabulary* vocabulary, std::uint64_t seed, std::size_t ahead)
+      : history_(history),
+        prompt_length_(prompt_length),
+        vocabulary_(vocabulary),
+        seed_(seed),
+        position_(history.size() + ahead) {}
+
+  void set_place(std::size_t place) { place_ = static_cast<std::uint32_t>(place); }
+
+  std::span<const std::int32_t> history() const override { return history_; }
+  std::size_t prompt_length() const override { return prompt_length_; }
+  double uniform(std::uint32_t draw) const override {
+    return philox_uniform(seed_, position_, place_, draw);
+  }
+  const Vocabulary* vocabulary() const override { return vocabulary_; }
+
+ private:
+  std::span<const std::int32_t> history_;
+  std::size_t prompt_length_;
+  const Vocabulary* vocabulary_;
+  std::uint64_t seed_;
+  std::uint64_t position_;  // of the token that is chosen
+  std::uint32_t place_ = 0;
+};
 
 SamplerChain::SamplerChain(std::vector<std::shared_ptr<const Sampler>> samplers)
     : samplers_(std::move(samplers)) {
@@ -80,9 +112,8 @@ SamplerState SamplerChain::start(std::uint64_t seed) const {
   return state;
 }
 
-std::int32_t SamplerChain::next(std::span<float> logits, std::span<const std::int32_t> history,
-                                std::size_t prompt_length, const Vocabulary* vocabulary,
-                                SamplerState& state) const {
+std::int32_t SamplerChain::run(std::span<float> logits, Context& context,
+                               std::span<std::byte> bytes, Proposal* proposal) const {
   if (std::ranges::any_of(logits, [](float x) { return std::isnan(x); })) {
     throw Error(ErrorCode::bad_input, "the model's logits are not numbers", "sampling",
                 "check the checkpoint; 'quiver logits' shows where they come from");
@@ -90,28 +121,60 @@ std::int32_t SamplerChain::next(std::span<float> logits, std::span<const std::in
   std::vector<std::int32_t> ids(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
   Candidates candidates{logits.data(), ids.data(), logits.size(), false, true};
-  Context context(history, prompt_length, vocabulary, state.seed);
+  std::vector<std::int32_t> seen_ids;  // by measure(): choosing may reorder the candidates
+  std::vector<float> weights;
+  const auto before_choice = [&] {
+    if (proposal == nullptr) return;
+    measure(candidates, *proposal, weights);
+    seen_ids.assign(candidates.ids, candidates.ids + candidates.count);
+  };
+  const auto chosen = [&](std::int32_t token) {
+    if (proposal != nullptr) {
+      proposal->token = token;
+      proposal->confidence = probability_of(token, seen_ids, weights);
+    }
+    return token;
+  };
   for (std::size_t i = 0; i < samplers_.size(); ++i) {
     const Sampler& sampler = *samplers_[i];
     context.set_place(i);
-    const auto bytes = std::span(state.bytes).subspan(offsets_[i], sampler.state_bytes());
+    const auto state = bytes.subspan(offsets_[i], sampler.state_bytes());
     const std::size_t before = candidates.count;
-    sampler.apply(candidates, context, bytes);
+    sampler.apply(candidates, context, state);
     check(candidates, before);
     if (!sampler.chooses()) continue;
-    const std::int32_t token = sampler.choose(candidates, context, bytes);
+    before_choice();
+    const std::int32_t token = sampler.choose(candidates, context, state);
     if (token < 0 || static_cast<std::size_t>(token) >= logits.size()) {
       throw Error(ErrorCode::plugin, "a sampler chose a token that does not exist", "sampling",
                   "remove it from the chain, or report it to its author");
     }
-    return token;
+    return chosen(token);
   }
   const std::size_t best = most_likely(candidates);
   if (candidates.logits[best] == -std::numeric_limits<float>::infinity()) {
     throw Error(ErrorCode::bad_input, "every token is ruled out", "sampling",
                 "relax the samplers, biases or the grammar");
   }
-  return candidates.ids[best];
+  before_choice();
+  return chosen(candidates.ids[best]);
+}
+
+std::int32_t SamplerChain::next(std::span<float> logits, std::span<const std::int32_t> history,
+                                std::size_t prompt_length, const Vocabulary* vocabulary,
+                                SamplerState& state) const {
+  Context context(history, prompt_length, vocabulary, state.seed, 0);
+  return run(logits, context, state.bytes, nullptr);
+}
+
+Proposal SamplerChain::propose(std::span<float> logits, std::span<const std::int32_t> history,
+                               std::size_t prompt_length, const Vocabulary* vocabulary,
+                               const SamplerState& state, std::size_t ahead) const {
+  Context context(history, prompt_length, vocabulary, state.seed, ahead);
+  std::vector<std::byte> bytes(state.bytes);
+  Proposal proposal;
+  run(logits, context, bytes, &proposal);
+  return proposal;
 }
 
 }  // namespace quiver

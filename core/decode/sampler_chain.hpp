@@ -16,6 +16,13 @@ struct SamplerState {
   std::vector<std::byte> bytes;  ///< The samplers' states one after another.
 };
 
+/// What a chain would choose, and how sure it is.
+struct Proposal {
+  std::int32_t token = 0;
+  float confidence = 0;  ///< Probability of the token among the candidates that are left.
+  float entropy = 0;     ///< Of their distribution, in nats.
+};
+
 /// An immutable list of samplers. Without one that chooses, the most likely token is taken (the
 /// lowest id among equals). [any-thread]
 class SamplerChain {
@@ -34,9 +41,19 @@ class SamplerChain {
                     std::size_t prompt_length, const Vocabulary* vocabulary,
                     SamplerState& state) const;
 
+  /// What next() would choose `ahead` tokens after the end of `history` without knowing those
+  /// between: it draws the random numbers of that place and leaves `state` alone.
+  Proposal propose(std::span<float> logits, std::span<const std::int32_t> history,
+                   std::size_t prompt_length, const Vocabulary* vocabulary,
+                   const SamplerState& state, std::size_t ahead) const;
+
   bool is_empty() const noexcept { return samplers_.empty(); }
 
  private:
+  class Context;
+  std::int32_t run(std::span<float> logits, Context& context, std::span<std::byte> bytes,
+                   Proposal* proposal) const;
+
   std::vector<std::shared_ptr<const Sampler>> samplers_;
   std::vector<std::size_t> offsets_;
   std::size_t state_bytes_ = 0;

@@ -34,7 +34,8 @@ RequestHandle Scheduler::submit(Request request) {
                 fmt::format("the prompt's {} tokens do not fit into the key-value cache", tokens),
                 "prompt", "shorten it, or raise the cache's limit");
   }
-  auto job = std::make_unique<Job>(std::move(request), engine_.info());
+  check_decoding(engine_.model(), request.decode, request.rules);
+  auto job = std::make_unique<Job>(std::move(request), engine_);
   RequestHandle handle(job->cancel_flag);
   {
     const std::lock_guard lock(mutex_);

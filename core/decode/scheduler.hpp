@@ -28,10 +28,11 @@ class Scheduler {
   Scheduler& operator=(const Scheduler&) = delete;
 
   /// Accepts a request; its on_end is called once, whatever happens. Refuses by throwing, without
-  /// any callback: Error(usage) for an empty prompt, Error(bad_input) for ids outside the
-  /// vocabulary or a prompt longer than the context, Error(resources) where the prompt alone does
-  /// not fit into the page pool or max_sequences + max_waiting requests are there already, and
-  /// Error(interrupted) while the scheduler is being destroyed. [any-thread], callbacks too
+  /// any callback: Error(usage) for an empty prompt and what check_decoding() refuses,
+  /// Error(bad_input) for ids outside the vocabulary or a prompt longer than the context,
+  /// Error(resources) where the prompt alone does not fit into the page pool or max_sequences +
+  /// max_waiting requests are there already, and Error(interrupted) while the scheduler is being
+  /// destroyed. [any-thread], callbacks too
   RequestHandle submit(Request request);
 
   /// Figures since the start. [any-thread]

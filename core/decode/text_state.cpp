@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <quiver/error.hpp>
 
 #include "core/decode/engine.hpp"
@@ -33,12 +34,33 @@ void TextState::choose(std::span<float> logits) {
   if (rules_->filter != nullptr) rules_->filter->apply(logits);
   const std::int32_t token =
       samplers_->next(logits, history_, given_, rules_->vocabulary, sampler_state_);
+  append(token);
+}
+
+Proposal TextState::propose(std::span<float> logits, std::size_t index, std::size_t known) const {
+  return samplers_->propose(logits, history().first(known), std::min(given_, known),
+                            rules_->vocabulary, sampler_state_, index - known);
+}
+
+std::size_t TextState::remaining() const noexcept {
+  if (is_finished_) return 0;
+  const std::size_t rest = static_cast<std::size_t>(rules_->max_tokens) - generated().size();
+  return std::min(rest, room());
+}
+
+std::size_t TextState::room() const noexcept {
+  // The newest token needs a place of its own before anything can follow it.
+  return context_length_ == 0
+             ? std::numeric_limits<std::size_t>::max()
+             : context_length_ + 1 - std::min(context_length_ + 1, history_.size());
+}
+
+void TextState::append(std::int32_t token) {
   history_.push_back(token);
   if (rules_->filter != nullptr) rules_->filter->accept(token);
   const bool is_end = std::ranges::find(rules_->end_ids, token) != rules_->end_ids.end();
   const bool is_complete = rules_->filter != nullptr && rules_->filter->is_finished();
   const bool is_stopped = (rules_->on_token && !rules_->on_token(token)) || is_end || is_complete;
-  // The newest token needs a place of its own before anything can follow it.
   const bool is_full = context_length_ != 0 && history_.size() > context_length_;
   const bool is_long = generated().size() >= static_cast<std::size_t>(rules_->max_tokens);
   is_finished_ = is_stopped || is_full || is_long;

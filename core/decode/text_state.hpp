@@ -54,6 +54,21 @@ class TextState {
   /// finished. Throws what samplers, filter and on_token throw; the text cannot go on then.
   void choose(std::span<float> logits);
 
+  /// What the samplers would choose as token `index` of the text, at or behind its end, knowing
+  /// only its first `known` tokens; for drafts and canvases. `logits` are used up; the filter is
+  /// not asked. Throws what samplers throw.
+  Proposal propose(std::span<float> logits, std::size_t index, std::size_t known) const;
+
+  /// Appends a token that was found in another way than by choose(), and tells on_token. Must not
+  /// be finished.
+  void append(std::int32_t token);
+
+  /// How many tokens may still be generated: the rest of max_tokens, or of the context.
+  std::size_t remaining() const noexcept;
+
+  /// How many tokens more the context can hold, one that is never fed included.
+  std::size_t room() const noexcept;
+
   /// Ends a text whose last token did not end it for a reason of its own. For interrupts.
   void interrupt() noexcept;
 

@@ -22,8 +22,8 @@ struct Slots {
 
 /// Slots of a page that a row sees.
 Slots visible(const AttentionTile& tile, int row, int page) {
-  const int end = tile.position + row + 1;
-  const int begin = tile.window > 0 ? std::max(0, end - tile.window) : 0;
+  const int end = tile.visible_end(row);
+  const int begin = tile.window > 0 ? std::max(0, tile.position + row + 1 - tile.window) : 0;
   return {std::max(begin - page * kPage, 0), std::min(end - page * kPage, kPage)};
 }
 
@@ -55,10 +55,23 @@ void step(const AttentionTile& tile, const Slots& own, const Slots& all, float* 
 
 }  // namespace
 
-bool AttentionTile::choose_splits(int begin, int end) noexcept {
+int AttentionTile::visible_end(int row) const noexcept {
+  const int token = position + row;
+  switch (visibility.kind) {
+    case VisibilityKind::causal: break;
+    case VisibilityKind::canvas: return end;
+    case VisibilityKind::block_causal: {
+      const int block = visibility.block_length;
+      return token / block >= end / block ? end : (token / block + 1) * block;
+    }
+  }
+  return token + 1;
+}
+
+bool AttentionTile::choose_splits(int begin, int end_split) noexcept {
   const int oldest = window > 0 ? std::max(0, position + 1 - window) : 0;
   first_split = std::max(begin, oldest / (kSplitPages * kPage));
-  last_split = std::min(end, (position + rows - 1) / (kSplitPages * kPage) + 1);
+  last_split = std::min(end_split, (visible_end(rows - 1) - 1) / (kSplitPages * kPage) + 1);
   return first_split < last_split;
 }
 
@@ -77,7 +90,7 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
   const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
   const LayerPages& pages = tile.sequence->pages(tile.cache);
   const int last_page =
-      std::min((split + 1) * kSplitPages, (tile.position + tile.rows - 1) / kPage + 1);
+      std::min((split + 1) * kSplitPages, (tile.visible_end(tile.rows - 1) - 1) / kPage + 1);
   for (int page = split * kSplitPages; page < last_page; ++page) {
     // Rows see a page from some row on, and with a window up to some row.
     int first_row = 0;

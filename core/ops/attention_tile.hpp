@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <quiver/kv_strategy.hpp>
 #include <quiver/ops.hpp>
+#include <quiver/visibility.hpp>
 
 #include "core/cache/sequence.hpp"
 
@@ -28,14 +29,18 @@ struct AttentionTile {
   int rows = 0;
   int window = 0;  ///< Newest tokens that a row sees, itself included; 0 = all.
   float soft_cap = 0;
+  Visibility visibility{};
+  int end = 0;            ///< Of the tokens that the pass holds.
   bool is_fresh = false;  ///< Of the forms of pages.
   int first_split = 0;    ///< Splits [first_split, last_split) are attended to.
   int last_split = 0;
 
   int queries() const noexcept { return rows * group; }
-  /// Chooses the splits from `begin` to `end` that hold keys which some row sees. Returns whether
-  /// there are any.
-  bool choose_splits(int begin, int end) noexcept;
+  /// The token behind the last one that a row sees; never less than for an earlier row.
+  int visible_end(int row) const noexcept;
+  /// Chooses the splits from `begin` to `end_split` that hold keys which some row sees. Returns
+  /// whether there are any.
+  bool choose_splits(int begin, int end_split) noexcept;
 };
 
 /// Where an online softmax stands, per query: largest score, sum of weights, weighted values.

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <quiver/visibility.hpp>
 #include <vector>
 
 #include "core/cache/sequence.hpp"
@@ -25,6 +26,7 @@ struct Segment {
   int start = 0;
   RowForm form = RowForm::prompt;
   int variant = 0;  ///< Of the weights; see WeightVariants.
+  Visibility visibility{};
 };
 
 /// Flattened rows of several sequences, each with its token and its three rotary positions (time,

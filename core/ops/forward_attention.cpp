@@ -300,7 +300,9 @@ std::vector<ForwardOps::PlacedTile> ForwardOps::place_tiles(KvCache cache, int g
                            position,
                            rows,
                            part.window,
-                           spec.soft_cap};
+                           spec.soft_cap,
+                           segment.visibility,
+                           segment.start + segment.rows};
         PlacedTile& next = placed.emplace_back();
         next.first_row = segment.first_row + r;
         const auto add = [&](int begin, int end) {
@@ -338,7 +340,7 @@ Tensor ForwardOps::attention(KvCache cache, Tensor q, Tensor k, Tensor v,
   int splits = 0;
   for (const PlacedTile& placed : tiles) {
     const AttentionTile& tile = placed.tiles[0];
-    work += static_cast<std::size_t>(tile.position + tile.rows) *
+    work += static_cast<std::size_t>(tile.visible_end(tile.rows - 1)) *
             static_cast<std::size_t>(tile.queries() * part.head_dim);
     for (int i = 0; i < placed.count; ++i) {
       const AttentionTile& one = placed.tiles[static_cast<std::size_t>(i)];

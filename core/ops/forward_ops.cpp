@@ -42,6 +42,11 @@ ForwardOps::ForwardOps(const WeightStore& weights, const KvPlan& kv, const Batch
       observer_(means.observer),
       arena_(&memory.base) {
   for (const Segment& segment : batch.segments) {
+    const Visibility& visibility = segment.visibility;
+    if (visibility.kind == VisibilityKind::block_causal && visibility.block_length < 1) {
+      throw Error(ErrorCode::internal, "blocks of less than one token", "attention",
+                  "report this to the architecture's author");
+    }
     if (batch_runs_.empty() || batch_runs_.back().form != segment.form) {
       batch_runs_.push_back({segment.first_row, 0, segment.form});
     }

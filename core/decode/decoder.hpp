@@ -1,0 +1,73 @@
+// How one text goes on from pass to pass behind its prompt.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "core/decode/decode_options.hpp"
+#include "core/decode/engine.hpp"
+#include "core/decode/text_state.hpp"
+
+namespace quiver {
+
+/// The rows that a text wants in the next pass, at the end of its sequence.
+struct PassPlan {
+  std::span<const std::int32_t> tokens;
+  Wanted logits = Wanted::last;
+  RowForm form = RowForm::decode;
+  Visibility visibility{};
+  std::span<const int> listed{};  ///< With Wanted::listed.
+};
+
+/// Asks for passes and turns their logits into tokens of its text. Where the text is not finished
+/// plan() says what to run; settle() takes the logits and says how many of the rows stay in the
+/// sequence. Between the two nothing else happens to the sequence's tokens, and what a decoder
+/// chooses depends on nothing but its text's logits (and on times, where lengths adapt and do not
+/// change tokens). [one-call-at-a-time]
+class Decoder {
+ public:
+  explicit Decoder(TextState& text) : text_(&text) {}
+  virtual ~Decoder() = default;
+  Decoder(const Decoder&) = delete;
+  Decoder& operator=(const Decoder&) = delete;
+
+  /// The rule under which the prompt is fed.
+  virtual Visibility prompt_visibility() const { return {}; }
+
+  /// Whether begin() needs the logits behind the prompt.
+  virtual bool wants_prompt_logits() const { return true; }
+
+  /// Called once, when the prompt is in the sequence; `logits` of its last token, used up, or none.
+  virtual void begin(std::span<float> logits) = 0;
+
+  /// Valid until settle().
+  virtual const PassPlan& plan() const = 0;
+
+  /// Takes the logits of the planned rows, used up. `texts` counts those that were decoded in the
+  /// pass, this one included. Returns how many of the rows the sequence keeps. Throws what choosing
+  /// throws; the text cannot go on then.
+  int settle(std::span<float> logits, int texts) {
+    ++counts_.passes;
+    return take(logits, texts);
+  }
+
+  const DecodeCounts& counts() const noexcept { return counts_; }
+
+ protected:
+  virtual int take(std::span<float> logits, int texts) = 0;
+
+  TextState* text_;
+  DecodeCounts counts_;
+};
+
+/// Throws Error(usage) where the model cannot be decoded in the way that `options` ask for, or they
+/// contradict `rules`. [any-thread]
+void check_decoding(const LoadedModel& model, const DecodeOptions& options, const TextRules& rules);
+
+/// The decoder that `options` ask for. Text and engine outlive it, and so does what `options` refer
+/// to; checked by check_decoding(). [any-thread]
+std::unique_ptr<Decoder> make_decoder(Engine& engine, TextState& text,
+                                      const DecodeOptions& options);
+
+}  // namespace quiver
