@@ -41,6 +41,7 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
                                      decoder->wants_prompt_logits() ? Wanted::last : Wanted::none,
                                      go_on, decoder->prompt_visibility());
   result.prompt_ms = ms_since(start);
+  const auto prompt_end = Clock::now();
   auto first_token = start;
   const auto note_first = [&] {
     if (first_token != start || text.generated().empty()) return;
@@ -70,7 +71,10 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
   result.counts = decoder->counts();
   result.ids.assign(text.generated().begin(), text.generated().end());
   result.reason = text.reason();
-  if (!result.ids.empty()) result.decode_ms = ms_since(first_token);
+  const bool has_token_at_once = decoder->wants_prompt_logits();
+  result.decode_ms =
+      result.ids.empty() ? 0 : ms_since(has_token_at_once ? first_token : prompt_end);
+  result.decoded = result.ids.size() - (has_token_at_once && !result.ids.empty() ? 1 : 0);
   return result;
 }
 

@@ -27,7 +27,8 @@ struct Generation {
   FinishReason reason = FinishReason::length;
   double prompt_ms = 0;
   double first_token_ms = 0;  ///< From the start to the first token.
-  double decode_ms = 0;       ///< For the tokens after the first.
+  double decode_ms = 0;       ///< For the tokens behind the first, or for all that blocks gave.
+  std::size_t decoded = 0;    ///< How many tokens those are.
   DecodeCounts counts;
 };
 

@@ -22,6 +22,7 @@ constexpr OptionRow kChatOptions[] = {
     {.name = "system", .value = "TEXT", .help = "System message in front of the conversation"}};
 constexpr OptionGroup kGroups[] = {{"Conversation", kChatOptions},
                                    {"Generation", kGenerationOptions},
+                                   {"Decoding", kDecodingOptions},
                                    {"Sampling", kSamplingOptions},
                                    {"Cache", kCacheOptions}};
 constexpr Example kExamples[] = {

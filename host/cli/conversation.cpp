@@ -23,6 +23,7 @@ std::size_t Conversation::cut_to(std::span<const std::int32_t> ids) {
   const auto end = std::ranges::mismatch(cached_, ids).in1;
   auto common = static_cast<std::size_t>(end - cached_.begin());
   common = std::min(common, ids.size() - 1);
+  if (!engine_.can_continue()) common = 0;
   if (common == cached_.size()) return common;
   if (!sequence_.can_truncate(static_cast<int>(common))) common = 0;
   if (common == 0) {

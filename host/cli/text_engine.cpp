@@ -1,6 +1,7 @@
 // A loaded text model with everything that generating needs.
 #include "host/cli/text_engine.hpp"
 
+#include "core/decode/decoder.hpp"
 #include "core/text/stream_decoder.hpp"
 #include "host/cli/interrupt.hpp"
 #include "host/cli/model_location.hpp"
@@ -35,8 +36,9 @@ class TextStream {
   StopStrings stops_;
 };
 
-GenerationOptions generation_options(const Arguments& arguments) {
+GenerationOptions generation_options(const Arguments& arguments, const PluginRegistry& registry) {
   GenerationOptions options;
+  options.decode = make_decode_options(registry, arguments);
   options.max_tokens = static_cast<int>(arguments.integer("max-tokens", 1));
   options.seed = seed(arguments);
   options.interrupt = &interrupt_flag();
@@ -48,12 +50,13 @@ GenerationOptions generation_options(const Arguments& arguments) {
 TextEngine::TextEngine(const Arguments& arguments)
     : session_(arguments),
       samplers_(make_sampler_chain(session_.registry(), arguments)),
-      options_(generation_options(arguments)),
+      options_(generation_options(arguments, session_.registry())),
       stops_(arguments.texts("stop")),
       folder_(find_model_folder(arguments.text("MODEL"))) {
   const auto start = std::chrono::steady_clock::now();
   static_cast<void>(StopStrings(stops_));  // refuses empty ones before the model is loaded
   auto model = session_.load(folder_);
+  check_decoding(*model, options_.decode, options_);
   if (ModelText::exists(folder_)) text_ = std::make_shared<const ModelText>(folder_);
   if (!stops_.empty()) require_text();
   if (!arguments.flag("ignore-eos")) {
@@ -66,6 +69,11 @@ TextEngine::TextEngine(const Arguments& arguments)
   const std::chrono::duration<double, std::milli> elapsed =
       std::chrono::steady_clock::now() - start;
   load_ms_ = elapsed.count();
+}
+
+void TextEngine::set_suffix(std::vector<std::int32_t> tokens) {
+  options_.decode.suffix = std::move(tokens);
+  check_decoding(engine_->model(), options_.decode, options_);
 }
 
 const ModelText& TextEngine::require_text() const {

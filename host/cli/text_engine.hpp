@@ -3,6 +3,7 @@
 
 #include "core/decode/engine.hpp"
 #include "core/decode/generator.hpp"
+#include "host/cli/decoding.hpp"
 #include "host/cli/kv_choice.hpp"
 #include "host/cli/model_text.hpp"
 #include "host/cli/sampling.hpp"
@@ -25,11 +26,6 @@ inline constexpr OptionRow kGenerationOptions[] = {
      .help = "End before this text, which is not printed",
      .is_repeatable = true},
     {.name = "ignore-eos", .help = "Go on behind tokens that end a text"},
-    {.name = "decode",
-     .value = "MODE",
-     .choices = "auto|ar",
-     .default_value = "auto",
-     .help = "How tokens are found: ar is one after the other"},
 };
 
 inline constexpr OptionRow kCacheOptions[] = {kKvOption, kKvConfigOption, kKvRecentOption};
@@ -55,6 +51,16 @@ class TextEngine {
   const ModelText& require_text() const;
 
   double load_ms() const { return load_ms_; }
+
+  /// Whether a sequence that holds the beginning of a prompt can go on with the rest of it.
+  bool can_continue() const { return options_.decode.mode != DecodeMode::block_diffusion; }
+
+  /// Tokens that follow what is generated. Throws Error(usage) where the way of decoding cannot
+  /// write towards them.
+  void set_suffix(std::vector<std::int32_t> tokens);
+
+  /// Who sees what decoding does; outlives the object.
+  void set_observer(DecodeObserver* observer) { options_.decode.observer = observer; }
 
   /// Feeds what `prompt` has beyond the `cached` tokens that the sequence holds, and generates
   /// behind it; `show` gets the text piece by piece, whole code
