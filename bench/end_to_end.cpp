@@ -209,11 +209,12 @@ class Bench {
       feeds.push_back(
           {&sequences[i], {&tokens[i], 1}, quiver::Wanted::last, quiver::RowForm::decode});
     }
-    const quiver::Logits logits = engine_->forward(feeds);
+    quiver::Logits logits = engine_->forward(feeds);
     for (std::size_t i = 0; i < sequences.size(); ++i) {
       sequences[i].accept(1);
       tokens[i] = likeliest(logits.row(static_cast<int>(i)));
     }
+    engine_->reuse(std::move(logits));
   }
 
   Stopwatch started_;

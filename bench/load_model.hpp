@@ -18,14 +18,26 @@ inline Registry open_registry(const std::filesystem::path& plugins) {
   return std::make_shared<const PluginRegistry>(default_registry_options({&plugins, 1}));
 }
 
-inline std::shared_ptr<const LoadedModel> load_model(const std::filesystem::path& folder,
-                                                     const Registry& registry) {
-  const auto architectures = [registry](std::string_view type) -> ArchitectureOffer {
+inline ArchitectureSource architectures(const Registry& registry) {
+  return [registry](std::string_view type) -> ArchitectureOffer {
     FoundArchitecture found = find_architecture(*registry, type);
     return {std::move(found.architecture), std::move(found.offer), found.plugin->name()};
   };
-  const auto schemes = [registry](std::string_view name) { return quant_scheme(*registry, name); };
-  return LoadedModel::load(folder, architectures, schemes);
+}
+
+inline SchemeSource schemes(const Registry& registry) {
+  return [registry](std::string_view name) { return quant_scheme(*registry, name); };
+}
+
+inline std::shared_ptr<const LoadedModel> load_model(const std::filesystem::path& folder,
+                                                     const Registry& registry) {
+  return LoadedModel::load(folder, architectures(registry), schemes(registry));
+}
+
+/// From a bare config.
+inline std::shared_ptr<const LoadedModel> describe_model(const std::filesystem::path& config,
+                                                         const Registry& registry) {
+  return LoadedModel::describe(config, architectures(registry), schemes(registry));
 }
 
 /// The strategy that NAME[:K=V,..] says.

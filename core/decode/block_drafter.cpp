@@ -37,7 +37,7 @@ class BlockDrafter : public Drafter {
         values[static_cast<std::size_t>(mask_token_)] = -std::numeric_limits<float>::infinity();
       }
       // As the authors of such models do, the newest token does not count as seen yet.
-      drafts.push_back(text.propose(values, length + row, length - 1).token);
+      drafts.push_back(text.guess(values, length + row, length - 1));
     }
   }
 

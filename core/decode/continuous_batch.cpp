@@ -131,6 +131,7 @@ void ContinuousBatch::run(std::span<Job* const> chosen) {
     return;
   }
   settle(chosen, feeds, logits);
+  engine_.reuse(std::move(logits));
 }
 
 void ContinuousBatch::settle(std::span<Job* const> chosen, std::span<const Feed> feeds,

@@ -124,6 +124,7 @@ Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observ
     const Tensor result = text.logits(ops, hidden);
     const std::span<const float> values = ops.values(result);
     logits.rows = static_cast<int>(wanted.size());
+    logits.values = std::move(spare_logits_);
     logits.values.assign(values.begin(), values.end());
     statistics_.costs.record(batch, std::chrono::steady_clock::now() - start);
     return logits;

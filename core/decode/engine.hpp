@@ -73,6 +73,10 @@ class Engine {
   /// Error(resources) where memory for the cache is short; the sequences are then as they were.
   Logits forward(std::span<const Feed> feeds, const TensorObserver& observer = {});
 
+  /// Takes logits back whose memory the next pass may use: fresh memory from the system costs more
+  /// than filling it.
+  void reuse(Logits&& logits) { spare_logits_ = std::move(logits.values); }
+
   /// Feeds and settles tokens in chunks of the prompt grid; the logits are those of the last token
   /// (or, with Wanted::all, of every token). `progress` is called after each chunk with the tokens
   /// done; returning false ends early with Error(interrupted).
@@ -103,6 +107,7 @@ class Engine {
   PagePool pool_;
   ForwardMemory memory_;
   DecodeStatistics statistics_;
+  std::vector<float> spare_logits_;
 };
 
 /// Throws Error(bad_input) for a token id outside [0, vocabulary). [any-thread]

@@ -66,6 +66,7 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
       throw;
     }
     sequence.accept(kept);
+    engine.reuse(std::move(logits));
     note_first();
   }
   result.counts = decoder->counts();

@@ -16,8 +16,34 @@ namespace {
 constexpr std::size_t kStateAlignment = 16;
 constexpr std::size_t kStateLimit = 4096;
 
+/// Memory that every choice needs and none keeps: a vocabulary's worth is too much to get from the
+/// system each time.
+struct Scratch {
+  std::vector<std::int32_t> ids;
+  std::vector<std::int32_t> seen_ids;
+  std::vector<float> weights;
+};
+
+Scratch& scratch() {
+  thread_local Scratch memory;
+  return memory;
+}
+
+bool has_nan(std::span<const float> logits) {
+  // Without an early end, so that it becomes vector code.
+  unsigned count = 0;
+  for (const float x : logits) count += x != x ? 1U : 0U;
+  return count != 0;
+}
+
 /// Index of the largest logit, the lowest id among equals.
 std::size_t most_likely(const Candidates& candidates) {
+  if (candidates.is_indexed) {
+    const float top =
+        kernels().elements->largest(candidates.logits, static_cast<int>(candidates.count));
+    const std::span<const float> logits(candidates.logits, candidates.count);
+    return static_cast<std::size_t>(std::ranges::find(logits, top) - logits.begin());
+  }
   std::size_t best = 0;
   for (std::size_t i = 1; i < candidates.count; ++i) {
     const bool is_better = candidates.logits[i] > candidates.logits[best] ||
@@ -42,16 +68,21 @@ void measure(const Candidates& candidates, Proposal& proposal, std::vector<float
   const auto count = static_cast<int>(candidates.count);
   const float top = elements.largest(weights.data(), count);
   const float total = elements.exp_sum(weights.data(), count, top);
-  double entropy = 0;
-  for (std::size_t i = 0; i < candidates.count; ++i) {
-    // A weight of 0 may belong to a logit of -infinity.
-    if (weights[i] > 0) {
-      entropy -= static_cast<double>(weights[i]) * static_cast<double>(candidates.logits[i] - top);
-    }
+  constexpr std::size_t kLanes = 16;
+  float sums[kLanes] = {};
+  // The weight is 0 where a logit is -infinity, whose product with it would be no number.
+  const auto term = [&](std::size_t i) {
+    return weights[i] > 0 ? weights[i] * (candidates.logits[i] - top) : 0.0F;
+  };
+  std::size_t i = 0;
+  for (; i + kLanes <= candidates.count; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] += term(i + lane);
   }
-  proposal.entropy = static_cast<float>(entropy / static_cast<double>(total) +
-                                        std::log(static_cast<double>(total)));
-  for (float& weight : weights) weight /= total;
+  for (std::size_t lane = 0; i < candidates.count; ++i, ++lane) sums[lane] += term(i);
+  const float sum = std::accumulate(std::begin(sums), std::end(sums), 0.0F);
+  proposal.entropy = std::max(0.0F, std::log(total) - sum / total);
+  const float scale = 1 / total;
+  for (float& weight : weights) weight *= scale;
 }
 
 /// The probability that measure() left for a token.
@@ -114,18 +145,18 @@ SamplerState SamplerChain::start(std::uint64_t seed) const {
 
 std::int32_t SamplerChain::run(std::span<float> logits, Context& context,
                                std::span<std::byte> bytes, Proposal* proposal) const {
-  if (std::ranges::any_of(logits, [](float x) { return std::isnan(x); })) {
+  if (has_nan(logits)) {
     throw Error(ErrorCode::bad_input, "the model's logits are not numbers", "sampling",
                 "check the checkpoint; 'quiver logits' shows where they come from");
   }
-  std::vector<std::int32_t> ids(logits.size());
+  auto& [ids, seen_ids, weights] = scratch();
+  ids.resize(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
   Candidates candidates{logits.data(), ids.data(), logits.size(), false, true};
-  std::vector<std::int32_t> seen_ids;  // by measure(): choosing may reorder the candidates
-  std::vector<float> weights;
   const auto before_choice = [&] {
     if (proposal == nullptr) return;
     measure(candidates, *proposal, weights);
+    // Choosing may reorder the candidates.
     seen_ids.assign(candidates.ids, candidates.ids + candidates.count);
   };
   const auto chosen = [&](std::int32_t token) {
@@ -175,6 +206,14 @@ Proposal SamplerChain::propose(std::span<float> logits, std::span<const std::int
   Proposal proposal;
   run(logits, context, bytes, &proposal);
   return proposal;
+}
+
+std::int32_t SamplerChain::guess(std::span<float> logits, std::span<const std::int32_t> history,
+                                 std::size_t prompt_length, const Vocabulary* vocabulary,
+                                 const SamplerState& state, std::size_t ahead) const {
+  Context context(history, prompt_length, vocabulary, state.seed, ahead);
+  std::vector<std::byte> bytes(state.bytes);
+  return run(logits, context, bytes, nullptr);
 }
 
 }  // namespace quiver

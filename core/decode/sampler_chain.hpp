@@ -47,6 +47,11 @@ class SamplerChain {
                    std::size_t prompt_length, const Vocabulary* vocabulary,
                    const SamplerState& state, std::size_t ahead) const;
 
+  /// The token of propose() alone, which takes less time.
+  std::int32_t guess(std::span<float> logits, std::span<const std::int32_t> history,
+                     std::size_t prompt_length, const Vocabulary* vocabulary,
+                     const SamplerState& state, std::size_t ahead) const;
+
   bool is_empty() const noexcept { return samplers_.empty(); }
 
  private:

@@ -42,6 +42,11 @@ Proposal TextState::propose(std::span<float> logits, std::size_t index, std::siz
                             rules_->vocabulary, sampler_state_, index - known);
 }
 
+std::int32_t TextState::guess(std::span<float> logits, std::size_t index, std::size_t known) const {
+  return samplers_->guess(logits, history().first(known), std::min(given_, known),
+                          rules_->vocabulary, sampler_state_, index - known);
+}
+
 std::size_t TextState::remaining() const noexcept {
   if (is_finished_) return 0;
   const std::size_t rest = static_cast<std::size_t>(rules_->max_tokens) - generated().size();

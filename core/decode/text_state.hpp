@@ -59,6 +59,9 @@ class TextState {
   /// not asked. Throws what samplers throw.
   Proposal propose(std::span<float> logits, std::size_t index, std::size_t known) const;
 
+  /// The token of propose() alone.
+  std::int32_t guess(std::span<float> logits, std::size_t index, std::size_t known) const;
+
   /// Appends a token that was found in another way than by choose(), and tells on_token. Must not
   /// be finished.
   void append(std::int32_t token);

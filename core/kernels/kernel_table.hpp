@@ -52,6 +52,15 @@ struct ElementKernels {
   /// values[i] = e^(values[i] - top); returns their sum. Within 2 units in the last place; 0 where
   /// the exponent is below -87. [any-thread]
   float (*exp_sum)(float* values, int count, float top);
+
+  /// out[i] = cap * tanh(in[i] / cap), tanh within 2 units in the last place. NaN stays NaN. `in`
+  /// and `out` may be the same. [any-thread]
+  void (*soft_cap)(const float* in, std::size_t count, float cap, float* out);
+
+  /// out[i] = bias[i] + sum_t weights[t * count + i] * inputs[t][i], tap by tap in order; without a
+  /// bias the sum begins with 0. [any-thread]
+  void (*sum_taps)(const float* const* inputs, const float* weights, const float* bias, int taps,
+                   std::size_t count, float* out);
 };
 
 /// All kernels of one instruction set; those that it has nothing better for are those of a narrower

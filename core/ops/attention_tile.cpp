@@ -33,9 +33,8 @@ void step(const AttentionTile& tile, const Slots& own, const Slots& all, float* 
   const ElementKernels& elements = *kernels().elements;
   const int count = own.last - own.first;
   if (tile.soft_cap > 0) {
-    for (int slot = own.first; slot < own.last; ++slot) {
-      scores[slot] = tile.soft_cap * std::tanh(scores[slot] / tile.soft_cap);
-    }
+    elements.soft_cap(scores + own.first, static_cast<std::size_t>(count), tile.soft_cap,
+                      scores + own.first);
   }
   const float before = state.tops[query];
   const float top = std::max(before, elements.largest(scores + own.first, count));

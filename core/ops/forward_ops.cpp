@@ -10,6 +10,7 @@
 #include <numbers>
 #include <quiver/error.hpp>
 
+#include "core/kernels/kernel_table.hpp"
 #include "core/ops/activation.hpp"
 #include "core/ops/forward_ops_inline.hpp"
 
@@ -217,7 +218,15 @@ Tensor ForwardOps::activate(Tensor x, Activation activation) {
 
 Tensor ForwardOps::soft_cap(Tensor x, float cap) {
   if (cap <= 0) return x;
-  return map(x, "soft_cap", [cap](float value) { return cap * std::tanh(value / cap); });
+  const Tensor result = make(data(x, "soft_cap").rows, x.width);
+  const Data& in = data(x, "soft_cap");
+  const Data& out = data(result, "soft_cap");
+  const auto width = static_cast<std::size_t>(in.width);
+  for_rows(in.rows, width * 4, [&](int first, int last) {
+    kernels().elements->soft_cap(row(in, first), static_cast<std::size_t>(last - first) * width,
+                                 cap, row(out, first));
+  });
+  return result;
 }
 
 Tensor ForwardOps::softmax(Tensor x) {
@@ -288,26 +297,33 @@ Tensor ForwardOps::causal_conv(Tensor x, CausalConv conv, const CausalConvUse& u
   const Data& in = data(x, "causal_conv");
   const Data& out = data(result, "causal_conv");
   const auto channels = static_cast<std::size_t>(part.channels);
+  const ElementKernels& elements = *kernels().elements;
+  const float* bias = part.bias.empty() ? nullptr : part.bias.data();
+  const int past = part.kernel - 1;
   for (const Segment& segment : batch_.segments) {
     const std::span<const float> window = segment.sequence->window(conv);
-    for (int r = 0; r < segment.rows; ++r) {
-      float* target = row(out, segment.first_row + r);
-      const float* current = row(in, segment.first_row + r);
-      for (std::size_t c = 0; c < channels; ++c)
-        target[c] = part.bias.empty() ? 0.0F : part.bias[c];
-      for (int tap = 0; tap < part.kernel; ++tap) {
-        const int source = r - (part.kernel - 1) + tap;  // row of this segment; < 0 = in the window
-        const float* values =
-            source >= 0
-                ? row(in, segment.first_row + source)
-                : window.data() + static_cast<std::size_t>(source + part.kernel - 1) * channels;
-        const float* weight = part.weight.data() + static_cast<std::size_t>(tap) * channels;
-        for (std::size_t c = 0; c < channels; ++c) target[c] += weight[c] * values[c];
+    const auto convolve = [&](int first, int last) {
+      std::vector<const float*> taps(static_cast<std::size_t>(part.kernel));
+      for (int r = first; r < last; ++r) {
+        for (int tap = 0; tap < part.kernel; ++tap) {
+          const int source = r - past + tap;  // row of this segment; < 0 = in the window
+          taps[static_cast<std::size_t>(tap)] =
+              source >= 0 ? row(in, segment.first_row + source)
+                          : window.data() + static_cast<std::size_t>(source + past) * channels;
+        }
+        float* target = row(out, segment.first_row + r);
+        elements.sum_taps(taps.data(), part.weight.data(), bias, part.kernel, channels, target);
+        if (use.activation != Activation::none) {
+          for (std::size_t c = 0; c < channels; ++c) {
+            target[c] = activate_value(use.activation, target[c]);
+          }
+        }
+        if (!use.residual) continue;
+        const float* current = row(in, segment.first_row + r);
+        for (std::size_t c = 0; c < channels; ++c) target[c] += current[c];
       }
-      for (std::size_t c = 0; c < channels; ++c) {
-        target[c] = activate_value(use.activation, target[c]) + (use.residual ? current[c] : 0.0F);
-      }
-    }
+    };
+    for_rows(segment.rows, channels * static_cast<std::size_t>(part.kernel), convolve);
     segment.sequence->record(
         conv, {row(in, segment.first_row), static_cast<std::size_t>(segment.rows) * channels});
   }

@@ -307,6 +307,50 @@ TEST_P(Elements, bits_are_those_of_the_generic_kernels_for_any_count) {
     want = values;
     EXPECT_EQ(elements.exp_sum(got.data(), count, 0.5F), generic.exp_sum(want.data(), count, 0.5F));
     EXPECT_EQ(got, want);
+    elements.soft_cap(values.data(), size, 2.0F, got.data());
+    generic.soft_cap(values.data(), size, 2.0F, want.data());
+    EXPECT_EQ(got, want);
+    const auto weights = random_rows(3, count, static_cast<unsigned>(count) + 2);
+    const float* inputs[] = {gates.data(), values.data(), weights.data() + count};
+    for (const float* bias : {static_cast<const float*>(nullptr), gates.data()}) {
+      elements.sum_taps(inputs, weights.data(), bias, 3, size, got.data());
+      generic.sum_taps(inputs, weights.data(), bias, 3, size, want.data());
+      EXPECT_EQ(got, want);
+    }
+  }
+}
+
+TEST_P(Elements, soft_caps_are_near_the_true_ones) {
+  std::vector<float> values{0.0F, -0.0F, 1e-30F, 1e30F, -1e30F};
+  for (float x = -400.0F; x < 400.0F; x += 0.0373F) values.push_back(x);
+  std::vector<float> got(values.size());
+  for (const float cap : {1.0F, 30.0F}) {
+    elements.soft_cap(values.data(), values.size(), cap, got.data());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const double want = cap * std::tanh(double{values[i]} / cap);
+      EXPECT_NEAR(got[i], want, 4e-7 * std::abs(want)) << values[i] << " capped at " << cap;
+    }
+  }
+  float nan = std::nanf("");
+  elements.soft_cap(&nan, 1, 30.0F, &nan);
+  EXPECT_TRUE(std::isnan(nan));
+}
+
+TEST_P(Elements, taps_are_summed_channel_by_channel) {
+  const std::size_t channels = 37;
+  const auto inputs = random_rows(4, static_cast<int>(channels), 1);
+  const auto weights = random_rows(4, static_cast<int>(channels), 2);
+  const auto bias = random_rows(1, static_cast<int>(channels), 3);
+  const float* rows[4];
+  for (std::size_t t = 0; t < 4; ++t) rows[t] = inputs.data() + t * channels;
+  std::vector<float> got(channels);
+  elements.sum_taps(rows, weights.data(), bias.data(), 4, channels, got.data());
+  for (std::size_t c = 0; c < channels; ++c) {
+    double want = bias[c];
+    for (std::size_t t = 0; t < 4; ++t) {
+      want += double{weights[t * channels + c]} * inputs[t * channels + c];
+    }
+    EXPECT_NEAR(got[c], want, 1e-5);
   }
 }
 
