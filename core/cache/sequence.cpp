@@ -80,10 +80,11 @@ void Sequence::accept(int rows) {
     const auto keep = at(layout_->windows[conv].rows);
     const auto channels = at(layout_->windows[conv].channels);
     // The new window is the last `keep` rows of [old window; accepted inputs].
-    std::vector<float> joined(window);
-    joined.insert(joined.end(), recording.begin(),
-                  recording.begin() + static_cast<std::ptrdiff_t>(at(rows) * channels));
-    window.assign(joined.end() - static_cast<std::ptrdiff_t>(keep * channels), joined.end());
+    const std::size_t taken = std::min(at(rows), keep) * channels;
+    std::copy(window.begin() + static_cast<std::ptrdiff_t>(taken), window.end(), window.begin());
+    const auto end = recording.begin() + static_cast<std::ptrdiff_t>(at(rows) * channels);
+    std::copy(end - static_cast<std::ptrdiff_t>(taken), end,
+              window.end() - static_cast<std::ptrdiff_t>(taken));
     recording.clear();
   }
   length_ += rows;
