@@ -41,6 +41,7 @@ struct Settings {
   int runs = 0;
   int depth = 0;
   int sequences = 0;
+  std::vector<int> verified;
   std::uint64_t seed = 0;
 };
 
@@ -60,6 +61,8 @@ void check(const Settings& settings) {
   require(settings.prompt >= 0 && settings.generated >= 0, "--prompt or --gen is negative");
   require(settings.runs >= 1 && settings.depth >= 1, "--runs or --depth is below 1");
   require(settings.sequences >= 1, "--sequences is below 1");
+  require(std::ranges::all_of(settings.verified, [](int rows) { return rows >= 1; }),
+          "--verify has a number below 1");
 }
 
 /// The settings, or none where only help was wanted.
@@ -85,6 +88,8 @@ std::unique_ptr<Settings> parse(int argc, char** argv) {
   add("activations", s.activations, "auto", "auto, 8, 16 or 32 bits");
   add("kv", s.kv, "f16", "KV strategy, NAME[:K=V,..]");
   add("seed", s.seed, 1, "chooses all prompts; change it from run to run");
+  options.add_options()("verify", po::value(&s.verified)->multitoken(),
+                        "numbers of rows: time passes that verify so many drafted tokens");
   po::positional_options_description words;
   words.add("MODEL", 1);
   po::variables_map values;
@@ -167,12 +172,33 @@ class Bench {
     decode_.add(watch);
   }
 
+  /// Passes over several tokens behind the first context, in turns; none of them is kept.
+  void verify() {
+    constexpr int kRounds = 15;
+    verified_.resize(settings_.verified.size());
+    Sequence sequence = contexts_.front();
+    for (int round = 0; round < kRounds; ++round) {
+      for (std::size_t i = 0; i < settings_.verified.size(); ++i) {
+        const Ids tokens = ids(settings_.verified[i]);
+        const quiver::Feed feed{&sequence, tokens, quiver::Wanted::all, quiver::RowForm::decode};
+        const Stopwatch watch;
+        engine_->reuse(engine_->forward({&feed, 1}));
+        verified_[i].add(watch);
+        sequence.accept(0);
+      }
+    }
+  }
+
   nlohmann::ordered_json report() const {
     const auto rate = [](double tokens, const std::vector<double>& seconds) {
       return seconds.empty() ? 0 : tokens / median(seconds);
     };
     const quiver::bench::Memory memory = quiver::bench::memory();
     const double decoded = static_cast<double>(settings_.generated) * settings_.sequences;
+    nlohmann::ordered_json passes = nlohmann::ordered_json::array();
+    for (std::size_t i = 0; i < verified_.size(); ++i) {
+      passes.push_back({{"rows", settings_.verified[i]}, {"ms", 1e3 * median(verified_[i].wall)}});
+    }
     return {{"program", "quiver " QUIVER_VERSION},
             {"system", quiver::kernel_choice()},
             {"kernels", quiver::kernels().name},
@@ -191,6 +217,7 @@ class Bench {
             {"weight_bytes", weight_bytes(engine_->model().weights())},
             {"peak_bytes", memory.peak},
             {"resident_bytes", memory.now},
+            {"verify", std::move(passes)},
             {"first_token", first_token_}};
   }
 
@@ -228,12 +255,14 @@ class Bench {
   std::vector<Sequence> contexts_;  // after engine_, whose pool they use
   quiver::bench::Series prefill_;
   quiver::bench::Series decode_;
+  std::vector<quiver::bench::Series> verified_;  // by number of rows
 };
 
 void run(const Settings& settings) {
   Bench bench(settings);
   for (int i = 0; i < settings.runs && settings.prompt > 0; ++i) bench.prefill();
   for (int i = 0; i < settings.runs && settings.generated > 0; ++i) bench.decode();
+  if (!settings.verified.empty() && settings.generated > 0) bench.verify();
   fmt::print("{}\n", bench.report().dump());
 }
 

@@ -1,4 +1,5 @@
 // quiver info: what a model is made of, and what this machine can do.
+#include "core/eval/machine_limits.hpp"
 #include "core/kernels/kernel_table.hpp"
 #include "core/tensor/printable.hpp"
 #include "core/threads/thread_pool.hpp"
@@ -37,8 +38,9 @@ constexpr OptionRow kOptions[] = {
     kKvConfigOption,
     kKvRecentOption,
     {.name = "cpu",
-     .help =
-         "Instruction sets found, which kernels are used and why, and the CPUs that may be used"},
+     .help = "Instruction sets found, which kernels are used and why, the CPUs that may be used, "
+             "and what "
+             "they read and compute at most (takes some two seconds)"},
 };
 constexpr OptionGroup kGroups[] = {{"Options", kOptions}};
 constexpr Example kExamples[] = {
@@ -142,7 +144,21 @@ void add_model(const Arguments& arguments, Json& json, std::string& text) {
   text += layer_table(report);
 }
 
-void add_cpu(Json& json, std::string& text) {
+/// What this machine reached just now: reading, and the arithmetic of the kernels in use.
+void add_limits(int threads, Json& json, std::string& text) {
+  const auto rates = measure_machine(threads);
+  const double read = read_limit(rates).wall;
+  json["cpu"]["limits"] = {{"threads", threads}, {"read_bytes_per_s", read}};
+  text += fmt::format("reads         {:.1f} GB/s with {} threads\n", 1e-9 * read, threads);
+  for (const char* kind : {"fma", "int8 dot", "int4 dot", "int16 dot"}) {
+    const double operations = arithmetic_limit(rates, kind, kernels().name).wall;
+    if (operations == 0) continue;
+    json["cpu"]["limits"]["operations_per_s"][kind] = operations;
+    text += fmt::format("{:<13} {:.0f} G operations/s\n", kind, 1e-9 * operations);
+  }
+}
+
+void add_cpu(const Arguments& arguments, Json& json, std::string& text) {
   std::vector<std::string> tables;
   for (const KernelTable* table : available_kernels()) tables.emplace_back(table->name);
   const auto features = cpu_features();
@@ -154,6 +170,10 @@ void add_cpu(Json& json, std::string& text) {
   text += fmt::format("instructions  {}\nkernels       {} of {}: {}\nCPUs          {}\n",
                       fmt::join(features, " "), kernels().name, fmt::join(tables, ", "),
                       kernel_choice(), available_cpus());
+  const auto threads = arguments.has("threads")
+                           ? arguments.integer("threads", 1, kMostMeasuredThreads)
+                           : available_cpus();
+  add_limits(static_cast<int>(threads), json, text);
 }
 
 int run(const Arguments& arguments) {
@@ -164,7 +184,7 @@ int run(const Arguments& arguments) {
   Json json = Json::object();
   std::string text;
   if (arguments.has("MODEL")) add_model(arguments, json, text);
-  if (arguments.flag("cpu")) add_cpu(json, text);
+  if (arguments.flag("cpu")) add_cpu(arguments, json, text);
   if (arguments.flag("json")) {
     print_json(json);
   } else {

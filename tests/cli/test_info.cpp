@@ -127,6 +127,8 @@ TEST(Info, the_machine_needs_no_model) {
   const auto cpu = info({"--cpu"}).at("cpu");
   EXPECT_GE(cpu.at("cpus").get<int>(), 1);
   EXPECT_THAT(cpu.at("available_kernels"), testing::Contains("generic"));
+  EXPECT_GT(cpu.at("limits").at("read_bytes_per_s"), 1e8);
+  EXPECT_GT(cpu.at("limits").at("operations_per_s").at("fma"), 1e8);
   const ProgramResult forced =
       run_program({"info", "--cpu", "--json"}, {.environment = {{"QUIVER_ISA", "generic"}}});
   EXPECT_EQ(forced.json().at("cpu").at("kernels"), "generic");
