@@ -30,10 +30,9 @@ endif()
 add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -ffp-contract=off)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   add_compile_options(-Wno-restrict)  # GCC bug 105651: false alarms in std::string concatenation
-  if(CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
-    # False alarms where a reference is returned that has nothing to do with a temporary argument.
-    add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-dangling-reference>)
-  endif()
+elseif(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # False alarms where a reference is returned that has nothing to do with a temporary argument.
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-dangling-reference>)
 endif()
 if(QUIVER_WERROR)
   add_compile_options(-Werror)
