@@ -37,9 +37,10 @@ TEST(StreamDecoder, equals_the_reference_package_for_every_kind_of_decoder) {
       const std::vector<std::int32_t> ids = one["ids"];
       StreamDecoder all(tokenizer, false);
       StreamDecoder plain(tokenizer, true);
-      EXPECT_EQ(stream(all, ids), one["decoded"]) << kind["decoder"];
-      EXPECT_EQ(stream(plain, ids), one["plain"]) << kind["decoder"];
-      EXPECT_EQ(stream(all, ids), one["decoded"]) << "a finished decoder is as new";
+      EXPECT_EQ(stream(all, ids), one["decoded"].get<std::string>()) << kind["decoder"];
+      EXPECT_EQ(stream(plain, ids), one["plain"].get<std::string>()) << kind["decoder"];
+      EXPECT_EQ(stream(all, ids), one["decoded"].get<std::string>())
+          << "a finished decoder is as new";
     }
   }
 }
