@@ -1,10 +1,11 @@
 // Conversions of the dhara family: what layers cost in the ways the model is run, and what is
 // written.
+#include <gmock/gmock.h>
+
+#include "core/eval/perplexity.hpp"
 #include "tests/dhara/dhara_models.hpp"
 #include "tests/quantize/convert_fixture.hpp"
 #include "tests/support/whole_passes.hpp"
-
-#include "core/eval/perplexity.hpp"
 
 namespace quiver::test {
 namespace {
@@ -119,6 +120,21 @@ INSTANTIATE_TEST_SUITE_P(all, DharaConversion,
                                          "reference/dhara/bf16/checkpoint",
                                          "reference/dhara/quant_bf16/checkpoint",
                                          "models/dhara-tiny-real"));
+
+TEST(DharaConverted, a_model_whose_widths_no_group_divides_is_refused) {
+  const TemporaryFolder folder;
+  ConvertOptions options;
+  options.method = ConvertMethod::by_rules;
+  options.group_size = 32;
+  try {
+    convert_dhara(shared("reference/dhara/headdim/checkpoint"), {}, folder.path() / "out", options);
+    FAIL() << "something was quantized";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::bad_input);
+    EXPECT_THAT(error.message(), testing::HasSubstr("group"));
+  }
+  EXPECT_TRUE(folder.list().empty());
+}
 
 TEST(DharaConverted, a_trained_model_diverges_by_what_is_reported) {
   const TemporaryFolder folder;
