@@ -114,7 +114,8 @@ class Bench {
  private:
   double measure_sweep() {
     const Stopwatch watch;
-    quiver::BlockRunner runner(model_, kv_, threads_, texts_, settings_.positions);
+    quiver::BlockRunner runner(model_, kv_, threads_, quiver::plain_inputs(texts_),
+                               settings_.positions);
     quiver::trace_layers(runner, layers_, false);
     quiver::SweepHooks hooks;
     hooks.wants = [&](std::size_t index) {
@@ -133,8 +134,8 @@ class Bench {
     if (settings_.whole == 0) return 0;
     std::vector<std::unique_ptr<quiver::BlockRunner>> runners;
     const auto add = [&](std::vector<std::vector<std::int32_t>> texts) {
-      runners.push_back(
-          std::make_unique<quiver::BlockRunner>(model_, kv_, threads_, std::move(texts), 0));
+      runners.push_back(std::make_unique<quiver::BlockRunner>(
+          model_, kv_, threads_, quiver::plain_inputs(std::move(texts)), 0));
       runners.back()->run_reference({});
     };
     if (is_stacked) add(texts_);

@@ -82,6 +82,7 @@ target_sources(quiver_core PRIVATE
   quantize/allocate_kv.cpp
   quantize/allocation.cpp
   quantize/block_runner.cpp
+  quantize/calibration_input.cpp
   quantize/check_weights.cpp
   quantize/convert.cpp
   quantize/convert_records.cpp
@@ -91,6 +92,7 @@ target_sources(quiver_core PRIVATE
   quantize/layer_problem.cpp
   quantize/named_encoder.cpp
   quantize/quantized_folder.cpp
+  quantize/quantized_folder_check.cpp
   quantize/refine_allocation.cpp
   quantize/relaxed_allocation.cpp
   quantize/report_page.cpp

@@ -47,7 +47,7 @@ struct BlockRunner::Pass {
 };
 
 BlockRunner::BlockRunner(std::shared_ptr<const LoadedModel> model, KvPlan kv, ThreadPool& threads,
-                         std::vector<std::vector<std::int32_t>> texts, int positions,
+                         std::vector<CalibrationInput> texts, int positions,
                          const WeightVariant& base)
     : model_(std::move(model)),
       kv_(std::move(kv)),
@@ -57,12 +57,12 @@ BlockRunner::BlockRunner(std::shared_ptr<const LoadedModel> model, KvPlan kv, Th
       base_(base),
       texts_(std::move(texts)) {
   for (std::size_t i = 0; i < texts_.size(); ++i) {
-    if (texts_[i].empty()) {
+    if (texts_[i].tokens.empty()) {
       throw Error(ErrorCode::bad_input, "a calibration text has no tokens", "calibration",
                   "leave it out");
     }
-    check_token_ids(texts_[i], info_.vocabulary);
-    positions_.push_back(scored_positions(texts_[i].size(), positions, i));
+    check_token_ids(texts_[i].tokens, info_.vocabulary);
+    positions_.push_back(scored_positions(texts_[i].tokens.size(), positions, i));
   }
 }
 
@@ -71,12 +71,12 @@ std::vector<std::vector<BlockRunner::Copy>> BlockRunner::stacks(int variants) co
   std::size_t rows = kStackRows;
   for (std::size_t text = 0; text < texts_.size(); ++text) {
     for (int variant = 0; variant < variants; ++variant) {
-      if (rows + texts_[text].size() > kStackRows) {
+      if (rows + texts_[text].tokens.size() > kStackRows) {
         stacks.emplace_back();
         rows = 0;
       }
       stacks.back().push_back({static_cast<int>(text), variant});
-      rows += texts_[text].size();
+      rows += texts_[text].tokens.size();
     }
   }
   return stacks;
@@ -85,16 +85,16 @@ std::vector<std::vector<BlockRunner::Copy>> BlockRunner::stacks(int variants) co
 void BlockRunner::begin(Pass& pass, std::span<const Copy> copies) {
   pass.sequences.reserve(copies.size());
   for (const Copy& copy : copies) {
-    const auto& text = texts_[static_cast<std::size_t>(copy.text)];
+    const CalibrationInput& text = texts_[static_cast<std::size_t>(copy.text)];
     // A variant's caches hold what the reference left in front of the current phase; pages that it
     // writes itself are its own.
     Sequence* sequence = &sequences_[static_cast<std::size_t>(copy.text)];
     if (copy.variant >= 0) sequence = &pass.sequences.emplace_back(*sequence);
-    const auto rows = static_cast<int>(text.size());
-    pass.batch.segments.push_back(
-        {sequence, pass.batch.rows(), rows, 0, RowForm::prompt, std::max(copy.variant, 0)});
+    const auto rows = static_cast<int>(text.tokens.size());
+    pass.batch.segments.push_back({sequence, pass.batch.rows(), rows, 0, RowForm::prompt,
+                                   std::max(copy.variant, 0), text.visibility});
     for (int i = 0; i < rows; ++i) {
-      pass.batch.tokens.push_back(text[static_cast<std::size_t>(i)]);
+      pass.batch.tokens.push_back(text.tokens[static_cast<std::size_t>(i)]);
       pass.batch.positions.push_back({i, i, i});
     }
   }
@@ -133,7 +133,7 @@ void BlockRunner::keep(const ForwardOps& ops, const Stream& stream, std::span<co
     values.assign(part.begin(), part.end());
   };
   for (const Copy& copy : copies) {
-    const std::size_t rows = texts_[static_cast<std::size_t>(copy.text)].size();
+    const std::size_t rows = texts_[static_cast<std::size_t>(copy.text)].tokens.size();
     KeptStream& kept = streams_[static_cast<std::size_t>(copy.text)];
     take(stream.x, rows, kept.x, kept.width);
     for (std::size_t i = 0; i < Stream::kMaxSides; ++i) {
@@ -165,7 +165,7 @@ void BlockRunner::finish(ForwardOps& ops, const Stream& stream, std::span<const 
       rows.push_back(first_row + positions_[text][p]);
       sources.emplace_back(static_cast<int>(c), static_cast<int>(p));
     }
-    first_row += static_cast<int>(texts_[text].size());
+    first_row += static_cast<int>(texts_[text].tokens.size());
   }
   Stream hidden;
   hidden.x = model_->text().finish(ops, stream);
@@ -209,7 +209,7 @@ void BlockRunner::run_reference(const PhaseObserver& observer) {
   reference_.assign(texts_.size(), {});
   streams_.assign(texts_.size(), {});
   for (std::size_t text = 0; text < texts_.size(); ++text) {
-    sequences_.emplace_back(pool_, layout_).begin(static_cast<int>(texts_[text].size()));
+    sequences_.emplace_back(pool_, layout_).begin(static_cast<int>(texts_[text].tokens.size()));
     reference_[text].resize(positions_[text].size() * vocabulary);
   }
   for (const auto& copies : stacks(1)) {
@@ -293,14 +293,17 @@ std::vector<TextScores> BlockRunner::scores(std::span<const WeightVariant> varia
     });
   }
   for (TextScores& score : scores) {
+    std::vector<double> nll;
     for (std::size_t text = 0; text < texts_.size(); ++text) {
       const std::vector<int>& positions = positions_[text];
       score.kl[text] /= static_cast<double>(positions.size());
+      if (!wants_nll || !texts_[text].is_text) continue;
       // The last token has none that follows it.
-      const bool has_last = positions.back() + 1 == static_cast<int>(texts_[text].size());
+      const bool has_last = positions.back() + 1 == static_cast<int>(texts_[text].tokens.size());
       const auto followed = static_cast<double>(positions.size() - (has_last ? 1 : 0));
-      if (wants_nll) score.nll[text] /= std::max(1.0, followed);
+      nll.push_back(score.nll[text] / std::max(1.0, followed));
     }
+    score.nll = std::move(nll);
   }
   return scores;
 }
@@ -320,8 +323,8 @@ void BlockRunner::add_scores(std::span<const Copy> copies,
     values[row].first =
         kl_divergence({reference_row(copy.text, rows[row].second), vocabulary}, got);
     const auto next = static_cast<std::size_t>(positions_[text][position]) + 1;
-    if (wants_nll && next < texts_[text].size()) {
-      values[row].second = negative_log_likelihood(got, texts_[text][next]);
+    if (wants_nll && texts_[text].is_text && next < texts_[text].tokens.size()) {
+      values[row].second = negative_log_likelihood(got, texts_[text].tokens[next]);
     }
   });
   for (std::size_t i = 0; i < rows.size(); ++i) {

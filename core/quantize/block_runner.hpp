@@ -13,6 +13,7 @@
 #include "core/cache/sequence.hpp"
 #include "core/model/loaded_model.hpp"
 #include "core/ops/forward_ops.hpp"
+#include "core/quantize/calibration_input.hpp"
 #include "core/threads/thread_pool.hpp"
 
 namespace quiver {
@@ -37,9 +38,11 @@ using TextDivergences = std::vector<double>;
 
 /// How a variant predicts the texts.
 struct TextScores {
-  TextDivergences kl;       ///< By text.
-  std::vector<double> nll;  ///< By text: mean -log of the probability of the token that follows, in
-                            ///< nats, over scored positions; empty where not asked for.
+  TextDivergences kl;  ///< By text.
+  /// Of those that are fed as text (CalibrationInput::is_text), in order: mean -log of the
+  /// probability of the token that follows, in nats, over scored positions. Empty where not asked
+  /// for.
+  std::vector<double> nll;
 };
 
 /// A forward pass in phases: phase 0 embeds, phase 1 + i is block i, the last one makes logits. The
@@ -49,13 +52,13 @@ struct TextScores {
 /// [one-call-at-a-time]
 class BlockRunner {
  public:
-  /// `kv` stores float32; `positions` tokens of each text are scored, spread evenly, or all with 0.
+  /// `kv` stores float32. Reference and variants are fed each text under its own visibility;
+  /// `positions` tokens of each are scored, spread evenly, or all with 0.
   /// Matrices of `base` are replaced in the reference and in every variant that does not itself
   /// replace them. Threads outlive the object, and so do the matrices of `base`. Throws
   /// Error(bad_input) for ids outside the vocabulary and for a text without tokens.
   BlockRunner(std::shared_ptr<const LoadedModel> model, KvPlan kv, ThreadPool& threads,
-              std::vector<std::vector<std::int32_t>> texts, int positions,
-              const WeightVariant& base = {});
+              std::vector<CalibrationInput> texts, int positions, const WeightVariant& base = {});
 
   int phases() const noexcept { return model_->model().block_count() + 2; }
 
@@ -119,7 +122,7 @@ class BlockRunner {
   CacheLayout layout_;
   PagePool pool_;
   WeightVariant base_;
-  std::vector<std::vector<std::int32_t>> texts_;
+  std::vector<CalibrationInput> texts_;
   std::vector<std::vector<int>> positions_;  ///< By text: the rows that are scored.
   ForwardMemory memory_;
   int phase_ = 0;

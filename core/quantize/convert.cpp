@@ -36,7 +36,11 @@ class Converter {
   Converter(std::shared_ptr<const LoadedModel> model,
             const std::vector<std::vector<std::int32_t>>& texts, const std::filesystem::path& out,
             const ConvertOptions& options, const ConvertMeans& means)
-      : model_(std::move(model)), texts_(texts), out_(out), options_(options), means_(means) {
+      : model_(std::move(model)),
+        texts_(calibration_inputs(*model_, texts)),
+        out_(out),
+        options_(options),
+        means_(means) {
     layers_ = quantizable_layers(*model_, *means_.encoder.scheme, options_.group_size);
     fixed_ = fixed_size(*model_, layers_);
     result_.source_bytes = fixed_.bytes;
@@ -365,7 +369,7 @@ class Converter {
   }
 
   std::shared_ptr<const LoadedModel> model_;
-  const std::vector<std::vector<std::int32_t>>& texts_;
+  std::vector<CalibrationInput> texts_;  ///< As the model wants to be measured with them.
   const std::filesystem::path& out_;
   const ConvertOptions& options_;
   const ConvertMeans& means_;

@@ -98,8 +98,8 @@ struct Conversion {
   std::uint64_t bytes = 0;  ///< Of all tensors.
   std::uint64_t source_bytes = 0;
   double kl_predicted = 0;       ///< Sum of the chosen widths' divergences (or scores, or errors).
-  double kl_measured = 0;        ///< Of the written folder, over the calibration texts.
-  double perplexity = 0;         ///< Of the written folder, on the calibration texts.
+  double kl_measured = 0;        ///< Of the written folder, over the calibration texts as fed.
+  double perplexity = 0;         ///< Of the written folder, see ModelScore.
   double source_perplexity = 0;  ///< 0 where it was not compared.
   std::vector<ModelScore> uniform;  ///< Where it was compared: by ascending width.
   int swaps_tried = 0;
@@ -108,13 +108,15 @@ struct Conversion {
 };
 
 /// Converts `model` into the folder `out`, which appears when it is complete and has been read
-/// back; results of the sweep are kept beside it until then (SweepCheckpoint). In ranks other than
-/// 0 it only takes part in the sweep and returns an empty conversion; where it fails there, the
-/// caller tells rank 0 (send_failure()). Equal arguments give equal
-/// bytes, interrupted and resumed or not, whatever the numbers of threads and ranks.
+/// back; results of the sweep are kept beside it until then (SweepCheckpoint). All that is measured
+/// is measured over the texts as calibration_inputs() gives them. In ranks other than 0 it only
+/// takes part in the sweep and returns an empty conversion; where it fails there, the caller tells
+/// rank 0 (send_failure()). Equal arguments give equal bytes, interrupted and resumed or not,
+/// whatever the numbers of threads and ranks.
 ///
 /// Throws Error(usage) for widths or a target that cannot be, Error(bad_input) naming the layer for
-/// weights that are not finite, Error(interrupted); nothing but the checkpoint is left behind then.
+/// weights that are not finite, Error(interrupted), and as calibration_inputs() does; nothing but
+/// the checkpoint is left behind then.
 Conversion convert(std::shared_ptr<const LoadedModel> model,
                    const std::vector<std::vector<std::int32_t>>& texts,
                    const std::filesystem::path& out, const ConvertOptions& options,

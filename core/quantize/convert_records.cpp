@@ -30,8 +30,19 @@ nlohmann::json model_record(const LoadedModel& model) {
   return {{"config", sha256_hex(model.config().json().dump())}, {"weights", tensors.finish()}};
 }
 
-nlohmann::json texts_record(const std::vector<std::vector<std::int32_t>>& texts) {
-  return sha256_hex(nlohmann::json(texts).dump());
+nlohmann::json texts_record(std::span<const CalibrationInput> texts) {
+  nlohmann::json record = nlohmann::json::array();
+  for (const CalibrationInput& text : texts) {
+    const Visibility& visibility = text.visibility;
+    if (visibility == Visibility{}) {
+      record.push_back(text.tokens);
+      continue;
+    }
+    record.push_back({{"tokens", text.tokens},
+                      {"visibility", static_cast<std::uint32_t>(visibility.kind)},
+                      {"block_length", visibility.block_length}});
+  }
+  return sha256_hex(record.dump());
 }
 
 nlohmann::json metadata(const Conversion& conversion, const ConvertOptions& options) {

@@ -3,8 +3,9 @@
 
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
-#include <vector>
+#include <span>
 
+#include "core/quantize/calibration_input.hpp"
 #include "core/quantize/convert.hpp"
 
 namespace quiver {
@@ -13,8 +14,8 @@ namespace quiver {
 /// over a piece of every tensor.
 nlohmann::json model_record(const LoadedModel& model);
 
-/// A sum over the calibration texts.
-nlohmann::json texts_record(const std::vector<std::vector<std::int32_t>>& texts);
+/// A sum over the calibration texts as they are fed.
+nlohmann::json texts_record(std::span<const CalibrationInput> texts);
 
 /// optiq_metadata.json, as the reference package writes it, with true sizes added.
 nlohmann::json metadata(const Conversion& conversion, const ConvertOptions& options);

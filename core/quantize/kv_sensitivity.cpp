@@ -22,8 +22,6 @@ constexpr double kLeastKl = 1e-6;
 // Logits are made this many at a time at most.
 constexpr int kLogitChunk = 1 << 25;
 
-using Text = std::vector<std::int32_t>;
-
 /// Counts what has passed through the model.
 class Meter {
  public:
@@ -42,16 +40,16 @@ class Meter {
   std::uint64_t done_ = 0;
 };
 
-void check_texts(const KvSweep& sweep, const std::vector<Text>& texts) {
+void check_texts(const KvSweep& sweep, std::span<const CalibrationInput> texts) {
   if (texts.empty()) throw Error(ErrorCode::bad_input, "there is no text", "calibration");
   const int vocabulary = sweep.model->text().info().vocabulary;
-  for (const Text& text : texts) {
-    if (text.empty()) {
+  for (const CalibrationInput& text : texts) {
+    if (text.tokens.empty()) {
       throw Error(ErrorCode::bad_input, "a calibration text has no tokens", "calibration",
                   "leave it out");
     }
-    check_token_ids(text, vocabulary);
-    const auto bytes = std::uint64_t{text.size()} * static_cast<unsigned>(vocabulary) * 4;
+    check_token_ids(text.tokens, vocabulary);
+    const auto bytes = std::uint64_t{text.tokens.size()} * static_cast<unsigned>(vocabulary) * 4;
     if (bytes > available_memory() / 2) {
       throw Error(ErrorCode::resources,
                   fmt::format("the predictions for a text take {} MB", bytes / 1000000 + 1),
@@ -60,15 +58,29 @@ void check_texts(const KvSweep& sweep, const std::vector<Text>& texts) {
   }
 }
 
+/// Rows of a pass over a text: as many as their logits allow, and never part of what sees itself.
+std::size_t piece_rows(const CalibrationInput& text, int vocabulary) {
+  const int most = std::clamp(kLogitChunk / vocabulary, 1, Engine::kPromptGrid);
+  const auto block = static_cast<std::size_t>(std::max(text.visibility.block_length, 1));
+  switch (text.visibility.kind) {
+    case VisibilityKind::causal: break;
+    case VisibilityKind::canvas: return text.tokens.size();
+    case VisibilityKind::block_causal:
+      return std::max<std::size_t>(static_cast<std::size_t>(most) / block, 1) * block;
+  }
+  return static_cast<std::size_t>(most);
+}
+
 /// Runs a text through an engine; visit(first, logits) sees the logits piece by piece.
 template <class Visit>
-void for_each_piece(Engine& engine, const Text& text, Meter& meter, const Visit& visit) {
-  const auto rows = static_cast<std::size_t>(
-      std::clamp(kLogitChunk / engine.info().vocabulary, 1, Engine::kPromptGrid));
+void for_each_piece(Engine& engine, const CalibrationInput& text, Meter& meter,
+                    const Visit& visit) {
+  const std::size_t rows = piece_rows(text, engine.info().vocabulary);
   Sequence sequence = engine.new_sequence();
-  const std::span<const std::int32_t> tokens = text;
-  for (std::size_t at = 0; at < text.size(); at += rows) {
-    const Feed feed{&sequence, tokens.subspan(at, std::min(rows, text.size() - at)), Wanted::all};
+  const std::span<const std::int32_t> tokens = text.tokens;
+  for (std::size_t at = 0; at < tokens.size(); at += rows) {
+    const Feed feed{&sequence, tokens.subspan(at, std::min(rows, tokens.size() - at)), Wanted::all,
+                    RowForm::prompt, text.visibility};
     Logits logits = engine.forward({&feed, 1});
     sequence.accept(logits.rows);
     visit(at, std::move(logits));
@@ -77,9 +89,10 @@ void for_each_piece(Engine& engine, const Text& text, Meter& meter, const Visit&
 }
 
 /// Divergences of a text's tokens, one by one.
-std::vector<double> compare(Engine& engine, const Text& text, const std::vector<Logits>& reference,
-                            ThreadPool& threads, Meter& meter) {
-  std::vector<double> kl(text.size());
+std::vector<double> compare(Engine& engine, const CalibrationInput& text,
+                            const std::vector<Logits>& reference, ThreadPool& threads,
+                            Meter& meter) {
+  std::vector<double> kl(text.tokens.size());
   std::size_t piece = 0;
   for_each_piece(engine, text, meter, [&](std::size_t first, const Logits& logits) {
     const Logits& want = reference[piece++];
@@ -152,15 +165,15 @@ std::vector<Probe> probes_of(const KvSweep& sweep, std::span<const int> bits, bo
 
 }  // namespace
 
-std::vector<double> kv_divergences(const KvSweep& sweep, const std::vector<Text>& texts,
+std::vector<double> kv_divergences(const KvSweep& sweep, std::span<const CalibrationInput> texts,
                                    std::span<const KvPlan> plans) {
   check_texts(sweep, texts);
   std::uint64_t tokens = 0;
-  for (const Text& text : texts) tokens += text.size();
+  for (const CalibrationInput& text : texts) tokens += text.tokens.size();
   Meter meter(sweep, tokens * (plans.size() + 1));
   const ComputeOptions exact{ComputeMode::exact};
   std::vector<double> sums(plans.size());
-  for (const Text& text : texts) {
+  for (const CalibrationInput& text : texts) {
     std::vector<Logits> reference;
     Engine full(sweep.model, sweep.full, sweep.threads, exact);
     for_each_piece(full, text, meter,
@@ -184,7 +197,8 @@ KvPlan plan_of_block(const WeightStore& weights, std::shared_ptr<const KvStrateg
   return plan;
 }
 
-std::vector<KvLayerSensitivity> measure_kv(const KvSweep& sweep, const std::vector<Text>& texts,
+std::vector<KvLayerSensitivity> measure_kv(const KvSweep& sweep,
+                                           std::span<const CalibrationInput> texts,
                                            std::span<const int> bits, bool is_apart) {
   const WeightStore& weights = sweep.model->weights();
   std::vector<KvLayerSensitivity> layers = kv_layers(weights);

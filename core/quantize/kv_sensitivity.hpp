@@ -12,6 +12,7 @@
 
 #include "core/cache/kv_plan.hpp"
 #include "core/model/loaded_model.hpp"
+#include "core/quantize/calibration_input.hpp"
 #include "core/quantize/sensitivity.hpp"
 #include "core/threads/thread_pool.hpp"
 
@@ -47,13 +48,13 @@ struct KvSweep {
 };
 
 /// KL(reference || plan) of each plan, mean over the tokens of a text and over texts, in float32
-/// throughout; the reference stores everything in `full`. New tokens are written before they are
-/// attended to, so a prompt meets its own stored keys and values. The figures do not depend on the
-/// number of threads or on the other plans. Throws Error(bad_input) for a text without tokens, ids
-/// outside the vocabulary and logits that are not finite, Error(resources) where the logits of a
-/// text do not fit into memory. [one-call-at-a-time]
-std::vector<double> kv_divergences(const KvSweep& sweep,
-                                   const std::vector<std::vector<std::int32_t>>& texts,
+/// throughout; the reference stores everything in `full`. Each text is fed under its own
+/// visibility. New tokens are written before they are attended to, so a prompt meets its own stored
+/// keys and values. The figures do not depend on the number of threads or on the other plans.
+/// Throws Error(bad_input) for a text without tokens, ids outside the vocabulary and logits that
+/// are not finite, Error(resources) where the logits of a text do not fit into memory.
+/// [one-call-at-a-time]
+std::vector<double> kv_divergences(const KvSweep& sweep, std::span<const CalibrationInput> texts,
                                    std::span<const KvPlan> plans);
 
 /// A plan that stores one block's keys and values by a strategy, the others in `full`.
@@ -65,7 +66,7 @@ KvPlan plan_of_block(const WeightStore& weights, std::shared_ptr<const KvStrateg
 /// ascending. Throws Error(bad_input) where no block keeps any or where no width of any of them
 /// makes a difference of 1e-6 nats, and as kv_divergences() does. [one-call-at-a-time]
 std::vector<KvLayerSensitivity> measure_kv(const KvSweep& sweep,
-                                           const std::vector<std::vector<std::int32_t>>& texts,
+                                           std::span<const CalibrationInput> texts,
                                            std::span<const int> bits, bool is_apart);
 
 /// kv_sensitivity.json: a list of {"layer_idx", "layer_name", "sensitivities", "n_kv_heads",

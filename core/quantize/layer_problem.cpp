@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <quiver/error.hpp>
 
 #include "core/quantize/static_scores.hpp"
 
@@ -31,6 +32,11 @@ LayerProblem::LayerProblem(std::span<const QuantizableLayer> layers,
     for (const int bits : options_.bits) row.bytes[bits] = bytes(i, {bits, layer.group_size});
     table.layers.push_back(std::move(row));
     units_.push_back(i);
+  }
+  if (table.layers.empty()) {
+    throw Error(ErrorCode::bad_input,
+                "nothing can be quantized: no layer that is used has columns that a group divides",
+                "convert", "use the model as it is");
   }
   if (options_.is_optiq) {
     // That package visits modules from the last to the first; which of equal layers comes first

@@ -14,7 +14,8 @@ namespace quiver {
 class LayerProblem {
  public:
   /// `kl` by layer, empty where there are no measurements. `uniform_bits`: the width of the
-  /// stand-in that they were measured against, 0 = none. `fixed` is what no layer holds.
+  /// stand-in that they were measured against, 0 = none. `fixed` is what no layer holds. Throws
+  /// Error(bad_input) where no layer has a choice.
   LayerProblem(std::span<const QuantizableLayer> layers, std::span<const WidthDivergences> kl,
                const FixedSize& fixed, const ConvertOptions& options, const QuantScheme& scheme,
                int uniform_bits);

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace quiver {
@@ -12,7 +13,8 @@ ModelScore score_variant(BlockRunner& runner, const WeightVariant& variant,
   const TextScores scores = runner.scores({&variant, 1}, true, interrupted)[0];
   ModelScore score;
   score.kl = mean(scores.kl);
-  score.perplexity = std::exp(mean(scores.nll));
+  score.perplexity =
+      scores.nll.empty() ? std::numeric_limits<double>::quiet_NaN() : std::exp(mean(scores.nll));
   return score;
 }
 

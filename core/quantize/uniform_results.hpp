@@ -16,8 +16,9 @@ struct ModelScore {
   int bits = 0;             ///< 0 = not uniform; kKeepBits = the source.
   std::uint64_t bytes = 0;  ///< Of all tensors.
   double bpw_true = 0;
-  double kl = 0;          ///< KL(reference || this), mean over scored positions and texts.
-  double perplexity = 0;  ///< Of the texts, at scored positions.
+  double kl = 0;  ///< KL(reference || this), mean over scored positions and texts.
+  /// At scored positions of the texts that are fed as text; NaN where none is.
+  double perplexity = 0;
 };
 
 /// The score of a variant, its size aside. `runner` is at phase 0.

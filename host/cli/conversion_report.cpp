@@ -9,8 +9,17 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 
 namespace quiver::cli {
+namespace {
+
+/// Nothing where no text was scored: a family may want none fed as text.
+std::string perplexity_text(const char* label, double perplexity) {
+  return std::isfinite(perplexity) ? fmt::format("{}{:.3f}", label, perplexity) : "";
+}
+
+}  // namespace
 
 nlohmann::ordered_json conversion_json(const Conversion& conversion, double seconds) {
   nlohmann::ordered_json json;
@@ -84,16 +93,16 @@ std::string conversion_summary(const Conversion& conversion, const std::string& 
                         conversion.kl_measured, conversion.kl_predicted);
   }
   for (const ModelScore& score : conversion.uniform) {
-    text += fmt::format("all at {} bits: {}, {:.3f} bits a weight, KL {:.3e}, perplexity {:.3f}\n",
-                        score.bits, bytes_text(score.bytes), score.bpw_true, score.kl,
-                        score.perplexity);
+    text += fmt::format("all at {} bits: {}, {:.3f} bits a weight, KL {:.3e}{}\n", score.bits,
+                        bytes_text(score.bytes), score.bpw_true, score.kl,
+                        perplexity_text(", perplexity ", score.perplexity));
   }
   if (!conversion.uniform.empty()) {
-    text += fmt::format(
-        "this result: KL {:.2f} of a uniform one of its size, perplexity {:.3f}, "
-        "source {:.3f}\n",
-        conversion.kl_measured / uniform_kl_at(conversion.uniform, conversion.bytes),
-        conversion.perplexity, conversion.source_perplexity);
+    text +=
+        fmt::format("this result: KL {:.2f} of a uniform one of its size{}{}\n",
+                    conversion.kl_measured / uniform_kl_at(conversion.uniform, conversion.bytes),
+                    perplexity_text(", perplexity ", conversion.perplexity),
+                    perplexity_text(", source ", conversion.source_perplexity));
   }
   if (conversion.swaps_tried > 0) {
     text +=

@@ -34,6 +34,11 @@ constexpr OptionRow kOptions[] = {
     {.name = "target-bpw",
      .value = "X",
      .help = "Predict the size at X bits a weight in all matrices, the rest as it is"},
+    {.name = "compat",
+     .value = "PACKAGE",
+     .choices = "optiq",
+     .help = "Count the target as that package does: codes of 4 and 8 bits in linears alone; tells "
+             "how much of them may have 8"},
     kKvOption,
     kKvConfigOption,
     kKvRecentOption,
@@ -46,6 +51,7 @@ constexpr OptionGroup kGroups[] = {{"Options", kOptions}};
 constexpr Example kExamples[] = {
     {"info model/ --context 4096", "Size, bits of every layer, and memory with 4096 tokens"},
     {"info config.json --target-bpw 5", "Size that a model would have after quantization"},
+    {"info config.json --target-bpw 4.86 --compat optiq", "What a published figure comes to"},
     {"info --cpu", "What the engine uses on this machine"}};
 
 using Json = nlohmann::ordered_json;
@@ -99,6 +105,36 @@ void add_kv(const KvReport& kv, const KvChoice& choice, const ModelReport& repor
                       kv.context, bytes_text(kv.bytes));
 }
 
+void add_target(const Arguments& arguments, const ModelReport& report, Json& json,
+                std::string& text) {
+  const double target = arguments.number("target-bpw", 0.1, 64);
+  if (!arguments.has("compat")) {
+    const std::uint64_t bytes = report.bytes_at(target);
+    json["target"] = {{"bpw", target}, {"bytes", bytes}};
+    text += fmt::format("at {:<10} {} for {} bits a weight in all matrices\n", "target",
+                        bytes_text(bytes), target);
+    return;
+  }
+  constexpr double kMillion = 1e6;
+  const WidthSplit split = split_widths(report, target);
+  json["target"] = {{"bpw", target},
+                    {"bytes", split.bytes},
+                    {"widths", {WidthSplit::kNarrow, WidthSplit::kWide}},
+                    {"group_size", WidthSplit::kGroup},
+                    {"linears", split.linears},
+                    {"linear_parameters", split.parameters},
+                    {"wide_parameters", split.wide_parameters},
+                    {"wide_linears", {split.fewest_wide, split.most_wide}},
+                    {"embedding_parameters", split.embedding_parameters}};
+  text += fmt::format(
+      "at {:<10} {} for {} bits of codes in {} linears: 8 bits for {:.1f} of {:.1f} M parameters "
+      "({} to {} linears), 4 for the others; embeddings ({:.1f} M) have 8\n",
+      "target", bytes_text(split.bytes), target, split.linears,
+      static_cast<double>(split.wide_parameters) / kMillion,
+      static_cast<double>(split.parameters) / kMillion, split.fewest_wide, split.most_wide,
+      static_cast<double>(split.embedding_parameters) / kMillion);
+}
+
 void add_model(const Arguments& arguments, Json& json, std::string& text) {
   const Session session(arguments);
   const auto path = find_model(arguments.text("MODEL"));
@@ -121,13 +157,7 @@ void add_model(const Arguments& arguments, Json& json, std::string& text) {
                       report.is_bare ? "predicted   " : "stored      ", bytes_text(report.bytes),
                       report.bpw());
   text += fmt::format("blocks        {}\n", report.blocks);
-  if (arguments.has("target-bpw")) {
-    const double target = arguments.number("target-bpw", 0.1, 64);
-    const std::uint64_t bytes = report.bytes_at(target);
-    json["target"] = {{"bpw", target}, {"bytes", bytes}};
-    text += fmt::format("at {:<10} {} for {} bits a weight in all matrices\n", "target",
-                        bytes_text(bytes), target);
-  }
+  if (arguments.has("target-bpw")) add_target(arguments, report, json, text);
   if (report.text) {
     json["hidden"] = report.text->hidden;
     json["vocabulary"] = report.text->vocabulary;
@@ -180,6 +210,10 @@ int run(const Arguments& arguments) {
   if (!arguments.has("MODEL") && !arguments.flag("cpu")) {
     throw Error(ErrorCode::usage, "there is nothing to tell about", "info",
                 "give a MODEL, or --cpu");
+  }
+  if (arguments.has("compat") && !arguments.has("target-bpw")) {
+    throw Error(ErrorCode::usage, "there is no target to count", "--compat",
+                "give one with --target-bpw");
   }
   Json json = Json::object();
   std::string text;

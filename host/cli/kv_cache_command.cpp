@@ -2,6 +2,7 @@
 #include "core/model/staging_folder.hpp"
 #include "core/plugin/offers.hpp"
 #include "core/quantize/allocate_kv.hpp"
+#include "core/quantize/calibration_input.hpp"
 #include "core/quantize/kv_sensitivity.hpp"
 #include "core/quantize/quantized_folder.hpp"
 #include "core/tensor/printable.hpp"
@@ -171,7 +172,10 @@ Outcome measure(const Request& request, const Arguments& arguments) {
   const auto maker = strategy_maker(session, request.group_size);
   for (const int bits : request.bits) maker(bits, bits);  // refuses before anything is loaded
   const auto model = session.load(request.folder);
-  const auto texts = calibration_texts(arguments, request.folder, request.is_optiq);
+  auto plain = calibration_texts(arguments, request.folder, request.is_optiq);
+  // The package that --compat names feeds every text as it is here.
+  const auto texts = request.is_optiq ? plain_inputs(std::move(plain))
+                                      : calibration_inputs(*model, std::move(plain));
   std::optional<ProgressLine> line(std::in_place, "measuring", 0, "tokens");
   KvSweep sweep{model, session.kv_strategy(NamedOptions{.name = "f32", .options = ""}), maker,
                 session.threads(), [&](std::uint64_t done, std::uint64_t total) {

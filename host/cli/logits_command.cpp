@@ -30,7 +30,12 @@ constexpr OptionRow kOptions[] = {
     {.name = "prompt", .value = "TEXT", .help = "Text to run"},
     {.name = "chunk",
      .value = "N",
-     .help = "Feed N tokens at a time through the cache; 256 where not given"},
+     .help = "Feed N tokens at a time through the cache, whole blocks of them; some 256 where not "
+             "given"},
+    {.name = "block-length",
+     .value = "N",
+     .help = "Let tokens see all of their block of N, as models that write whole blocks are run; "
+             "without it only themselves and what comes before"},
     {.name = "intermediates",
      .help = "Also write what flows through the model: embed, block.N, hidden"},
     {.name = "output",
@@ -103,16 +108,42 @@ std::vector<std::int32_t> read_ids(const Arguments& arguments,
   return ModelText(folder).encode(arguments.text("prompt"), true);
 }
 
+/// How the tokens are fed.
+struct Feeding {
+  Visibility visibility{};
+  std::size_t chunk = 0;
+};
+
+Feeding read_feeding(const Arguments& arguments) {
+  constexpr std::int64_t kLongestBlock = std::int64_t{1} << 24;
+  Feeding feeding;
+  if (arguments.has("block-length")) {
+    const auto length = arguments.integer("block-length", 1, kLongestBlock);
+    feeding.visibility = {VisibilityKind::block_causal, static_cast<std::int32_t>(length)};
+  }
+  feeding.chunk = static_cast<std::size_t>(
+      arguments.has("chunk") ? arguments.integer("chunk", 1)
+                             : std::int64_t{Engine::prompt_grid(feeding.visibility)});
+  const auto block = static_cast<std::size_t>(std::max(feeding.visibility.block_length, 1));
+  if (feeding.chunk % block != 0) {
+    throw Error(ErrorCode::usage,
+                fmt::format("chunks of {} would cut blocks of {}", feeding.chunk, block), "--chunk",
+                "give a multiple of --block-length");
+  }
+  return feeding;
+}
+
 /// Runs all tokens; gives the likeliest next one for each.
 std::vector<std::int32_t> run_tokens(Engine& engine, std::span<const std::int32_t> ids,
-                                     std::size_t chunk, LogitsFile* file, bool is_observed) {
+                                     const Feeding& feeding, LogitsFile* file, bool is_observed) {
   std::vector<std::int32_t> likeliest;
   Sequence sequence = engine.new_sequence();
   ProgressLine progress("running", ids.size(), "tokens");
   for (std::size_t done = 0; done < ids.size();) {
     throw_if_interrupted();
-    const std::size_t count = std::min(chunk, ids.size() - done);
-    const Feed feed{&sequence, ids.subspan(done, count), Wanted::all};
+    const std::size_t count = std::min(feeding.chunk, ids.size() - done);
+    const Feed feed{&sequence, ids.subspan(done, count), Wanted::all, RowForm::prompt,
+                    feeding.visibility};
     const Logits logits =
         engine.forward({&feed, 1}, is_observed ? file->observer() : TensorObserver());
     sequence.accept(static_cast<int>(count));
@@ -130,9 +161,7 @@ std::vector<std::int32_t> run_tokens(Engine& engine, std::span<const std::int32_
 
 int run(const Arguments& arguments) {
   arguments.require_one_of({"ids", "prompt"});
-  const std::size_t chunk = arguments.has("chunk")
-                                ? static_cast<std::size_t>(arguments.integer("chunk", 1))
-                                : static_cast<std::size_t>(Engine::kPromptGrid);
+  const Feeding feeding = read_feeding(arguments);
   const bool is_observed = arguments.flag("intermediates");
   if (is_observed && !arguments.has("output")) {
     throw Error(ErrorCode::usage, "--intermediates needs a file to write to", "logits",
@@ -150,7 +179,7 @@ int run(const Arguments& arguments) {
                 session.compute());
   std::optional<LogitsFile> file;
   if (arguments.has("output")) file.emplace(arguments.path("output"), ids.size());
-  const auto likeliest = run_tokens(engine, ids, chunk, file ? &*file : nullptr, is_observed);
+  const auto likeliest = run_tokens(engine, ids, feeding, file ? &*file : nullptr, is_observed);
   if (file) file->finish();
   const int vocabulary = engine.info().vocabulary;
   if (arguments.flag("json")) {

@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <array>
 
 namespace quiver::cli {
@@ -168,7 +169,50 @@ ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes) 
   report.bytes = report.is_bare ? layer_bytes + product(others, size_bytes(form.dtype()))
                                 : model.checkpoint()->size_bytes();
   report.other_bytes = report.bytes - std::min(report.bytes, layer_bytes);
+  report.float_bytes = size_bytes(form.dtype());
   return report;
+}
+
+WidthSplit split_widths(const ModelReport& report, double target) {
+  if (target < WidthSplit::kNarrow || target > WidthSplit::kWide) {
+    throw Error(ErrorCode::usage,
+                fmt::format("no widths of 4 and 8 bits have a mean of {}", target), "--target-bpw",
+                "name something in between");
+  }
+  WidthSplit split;
+  std::vector<std::uint64_t> sizes;
+  split.bytes = report.other_bytes;
+  for (const LayerReport& layer : report.layers) {
+    const bool is_embedding = layer.role == role_name(Role::embedding);
+    if (layer.columns % WidthSplit::kGroup != 0) {
+      split.bytes += layer.bytes;
+      continue;
+    }
+    (is_embedding ? split.embedding_parameters : split.parameters) += layer.parameters;
+    if (!is_embedding) sizes.push_back(layer.parameters);
+  }
+  split.linears = sizes.size();
+  const double share = (target - WidthSplit::kNarrow) / (WidthSplit::kWide - WidthSplit::kNarrow);
+  split.wide_parameters = static_cast<std::uint64_t>(share * static_cast<double>(split.parameters));
+  std::ranges::sort(sizes);
+  std::uint64_t sum = 0;
+  for (std::size_t i = sizes.size(); i > 0 && sum < split.wide_parameters; --i) {
+    sum += sizes[i - 1];
+    ++split.fewest_wide;
+  }
+  sum = 0;
+  for (const std::uint64_t size : sizes) {
+    sum += size;
+    if (sum > split.wide_parameters) break;
+    ++split.most_wide;
+  }
+  split.most_wide = std::max(split.most_wide, split.fewest_wide);
+  const std::uint64_t quantized = split.parameters + split.embedding_parameters;
+  const std::uint64_t wide = split.wide_parameters + split.embedding_parameters;
+  const std::uint64_t scales = quantized / WidthSplit::kGroup * 2;
+  split.bytes += (wide * WidthSplit::kWide + (quantized - wide) * WidthSplit::kNarrow) / 8 +
+                 scales * report.float_bytes;
+  return split;
 }
 
 KvReport report_kv(const LoadedModel& model, const KvPlan& kv, std::uint64_t context) {

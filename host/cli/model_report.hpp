@@ -37,6 +37,7 @@ struct ModelReport {
   std::uint64_t bytes = 0;             ///< Of all stored tensors.
   std::uint64_t layer_parameters = 0;  ///< Of layers alone: what quantization can shrink.
   std::uint64_t other_bytes = 0;       ///< Of what is never quantized.
+  std::size_t float_bytes = 0;         ///< Of one number that is not quantized, scales included.
   int blocks = 0;
   std::optional<TextModelInfo> text;
 
@@ -45,6 +46,24 @@ struct ModelReport {
 
   /// Bytes if all layers together took `bpw` bits a parameter.
   std::uint64_t bytes_at(double bpw) const;
+};
+
+/// Two widths for all linears, counted as the reference package of mixed precision does: bits of
+/// codes over the parameters of linears whose columns its groups divide. Whatever else is
+/// quantized, an embedding with its tied head that is, has the wide width and is not counted.
+struct WidthSplit {
+  static constexpr int kNarrow = 4;
+  static constexpr int kWide = 8;
+  static constexpr int kGroup = 64;
+  std::size_t linears = 0;
+  std::uint64_t parameters = 0;       ///< Of these linears.
+  std::uint64_t wide_parameters = 0;  ///< Of them, at the wide width.
+  /// How many linears that is, from the largest ones (the last of them may pass the target) to the
+  /// smallest ones.
+  std::size_t fewest_wide = 0;
+  std::size_t most_wide = 0;
+  std::uint64_t embedding_parameters = 0;
+  std::uint64_t bytes = 0;  ///< Of everything, scales and biases too.
 };
 
 /// Memory of one sequence's keys and values.
@@ -61,6 +80,9 @@ struct KvReport {
 
 /// [any-thread]
 ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes);
+
+/// Throws Error(usage) for a target that lies outside the two widths. [any-thread]
+WidthSplit split_widths(const ModelReport& report, double target);
 
 /// [any-thread]
 KvReport report_kv(const LoadedModel& model, const KvPlan& kv, std::uint64_t context);

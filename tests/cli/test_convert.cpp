@@ -159,6 +159,19 @@ TEST_F(Convert, pins_protection_and_floors_hold) {
   }
 }
 
+TEST_F(Convert, models_that_fill_blocks_in_are_measured_over_masked_texts_and_answer_afterwards) {
+  source_ = shared_path("models/dhara-tiny-real");
+  const auto json = converted(
+      {"--target-bpw", "5.5", "--refine", "0", "--compare-uniform", "--sequence-length", "33"});
+  ASSERT_EQ(json.at("layers").size(), 43U);  // 6 blocks of 7, and the embedding
+  EXPECT_LE(json.at("bpw_true").get<double>(), 5.5);
+  EXPECT_GT(json.at("kl_measured").get<double>(), 1e-4);
+  EXPECT_LT(json.at("kl_measured"), json.at("uniform").at(0).at("kl"));
+  const ProgramResult answer =
+      run_program({"generate", out_, "--prompt", "Python is", "--max-tokens", "4"});
+  EXPECT_EQ(answer.status, 0) << answer.err;
+}
+
 TEST_F(Convert, report_is_a_page_in_the_folder) {
   const auto json = converted({"--report"});
   const std::string page = read_text(out_ + "/report.html");

@@ -8,7 +8,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <fstream>
+#include <map>
 #include <numeric>
 
 namespace quiver::test {
@@ -121,6 +123,50 @@ TEST(Info, a_target_predicts_the_bytes_of_all_matrices_at_that_width) {
     matrices += layer.at("parameters").get<std::uint64_t>();
   const std::uint64_t others = json.at("bytes").get<std::uint64_t>() - 4 * matrices;
   EXPECT_EQ(json.at("target").at("bytes"), matrices * 5 / 8 + others);
+}
+
+TEST(Info, the_published_counts_of_a_mixed_model_follow_from_its_config) {
+  // 224 linears, 148 of them at 4 bits and 76 at 8, "4.86 bits", 181 MB.
+  const auto json = info(
+      {shared_path("models/shapes/dhara-250m.json"), "--target-bpw", "4.86", "--compat", "optiq"});
+  const auto& target = json.at("target");
+  EXPECT_EQ(target.at("linears"), 224);
+  EXPECT_EQ(target.at("linear_parameters"), 210763776);
+  EXPECT_EQ(target.at("embedding_parameters"), 37751040);
+  EXPECT_NEAR(target.at("wide_parameters").get<double>(), 210763776 * 0.215, 1);
+  EXPECT_NEAR(target.at("bytes").get<double>(), 181e6, 3e6);
+  EXPECT_LE(target.at("wide_linears").at(0), 76);
+  EXPECT_GE(target.at("wide_linears").at(1), 76);
+  std::map<std::uint64_t, int> sizes;
+  for (const auto& layer : json.at("layers")) {
+    if (layer.at("role") != "embedding") ++sizes[layer.at("parameters").get<std::uint64_t>()];
+  }
+  EXPECT_EQ(sizes, (std::map<std::uint64_t, int>{{196608, 64}, {589824, 64}, {1671168, 96}}));
+  int choices = 0;
+  for (int small = 0; small <= 64; ++small) {
+    for (int middle = 0; middle <= 64; ++middle) {
+      const int large = 76 - small - middle;
+      if (large < 0 || large > 96) continue;
+      const double wide = 196608.0 * small + 589824.0 * middle + 1671168.0 * large;
+      if (std::abs(4 + 4 * wide / 210763776 - 4.86) < 0.005) ++choices;
+    }
+  }
+  EXPECT_GT(choices, 1) << "76 linears at 8 bits have that mean, in more than one way";
+  // The fewest are the largest ones, and one less does not reach the target.
+  const int fewest = target.at("wide_linears").at(0);
+  EXPECT_GE(1671168.0 * fewest, target.at("wide_parameters").get<double>());
+  EXPECT_LT(1671168.0 * (fewest - 1), target.at("wide_parameters").get<double>());
+}
+
+TEST(Info, a_target_of_that_accounting_lies_between_the_widths) {
+  const std::string config = shared_path("models/shapes/dhara-250m.json");
+  const auto all = info({config, "--target-bpw", "8", "--compat", "optiq"}).at("target");
+  EXPECT_EQ(all.at("wide_linears"), nlohmann::json({224, 224}));
+  EXPECT_EQ(all.at("wide_parameters"), all.at("linear_parameters"));
+  const auto none = info({config, "--target-bpw", "4", "--compat", "optiq"}).at("target");
+  EXPECT_EQ(none.at("wide_linears"), nlohmann::json({0, 0}));
+  EXPECT_EQ(run_program({"info", config, "--target-bpw", "9", "--compat", "optiq"}).status, 2);
+  EXPECT_EQ(run_program({"info", config, "--compat", "optiq"}).status, 2);
 }
 
 TEST(Info, the_machine_needs_no_model) {

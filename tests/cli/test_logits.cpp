@@ -102,6 +102,34 @@ TEST(Logits, intermediates_are_the_references_activations) {
   }
 }
 
+TEST(Logits, of_whole_blocks_are_the_references_however_many_are_fed_at_a_time) {
+  const std::string folder = shared_path("reference/dhara/base");
+  const auto expected = read_json_file(folder + "/expected.json");
+  const auto& entry = expected.at("cases").at("block_causal");
+  const SafetensorsFile values = SafetensorsFile::open(folder + "/expected.safetensors");
+  const TemporaryFolder out;
+  const std::string file = (out.path() / "logits.safetensors").string();
+  const std::string block = std::to_string(entry.at("block_len").get<int>());
+  const auto run = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), {"logits", folder + "/checkpoint", "--ids",
+                               join_ids(entry.at("input_ids")), "--compute", "exact", "-o", file});
+    return run_program(more);
+  };
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, std::vector<std::string>{"--chunk", block}}) {
+    std::vector<std::string> words = {"--block-length", block};
+    words.insert(words.end(), more.begin(), more.end());
+    const ProgramResult result = run(words);
+    ASSERT_EQ(result.status, 0) << result.err;
+    EXPECT_LT(largest_difference(floats(SafetensorsFile::open(file), "logits"),
+                                 floats(values, entry.at("logits"))),
+              expected.at("tolerances").at("logits_abs"));
+  }
+  const ProgramResult cut = run({"--block-length", block, "--chunk", "3"});
+  EXPECT_EQ(cut.status, 2);
+  EXPECT_THAT(cut.err, testing::HasSubstr("--block-length"));
+}
+
 TEST(Logits, an_id_outside_the_vocabulary_is_bad_input) {
   const ProgramResult result = run_program(
       {"logits", shared_path("reference/llama/llama/checkpoint"), "--ids", "1,295", "--json"});

@@ -1,4 +1,5 @@
-"""Folders that Quiver and stock mlx-lm write for each other, and the logits both make of them.
+"""Folders that Quiver and stock mlx-lm write for each other, and the logits both make of them; and
+folders of a family that mlx-optiq brings to mlx-lm.
 
     python tests/interchange/test_mlx.py QUIVER_PROGRAM SHARED_FOLDER
 
@@ -15,6 +16,7 @@ import unittest
 
 import mlx.core as mx
 import numpy as np
+import optiq  # noqa: F401  (makes its model types known to mlx-lm)
 from mlx.utils import tree_map
 from mlx_lm import convert, load
 from mlx_lm.utils import load_model
@@ -34,9 +36,9 @@ def quiver(*words):
     return json.loads(run.stdout)
 
 
-def quiver_logits(folder, work):
+def quiver_logits(folder, work, ids=IDS, *more):
     out = work / "logits.safetensors"
-    quiver("logits", folder, "--ids", ",".join(map(str, IDS)), "--compute", "exact", "-o", out)
+    quiver("logits", folder, "--ids", ",".join(map(str, ids)), "--compute", "exact", "-o", out, *more)
     with safe_open(out, "numpy") as file:
         return file.get_tensor("logits")
 
@@ -48,11 +50,19 @@ def mlx_model(folder):
     return load_model(pathlib.Path(folder))[0]
 
 
-def mlx_logits(folder):
+def mlx_logits(folder, ids=IDS, **more):
     model = mlx_model(folder)
     model.update(tree_map(lambda a: a.astype(mx.float32) if mx.issubdtype(a.dtype, mx.floating)
                           else a, model.parameters()))
-    return np.array(model(mx.array([IDS]))[0].astype(mx.float32))
+    return np.array(model(mx.array([ids]), **more)[0].astype(mx.float32))
+
+
+def block_mask(length, block):
+    """What is added to the scores so that a row sees its block and those before it. mlx-optiq builds
+    it in the type of the embedding's tensor, which is no float where that is quantized."""
+    blocks = np.arange(length) // block
+    mask = np.where(blocks[None, :] <= blocks[:, None], 0, -np.inf).astype(np.float32)
+    return mx.array(mask)[None, None]
 
 
 class Interchange(unittest.TestCase):
@@ -62,8 +72,9 @@ class Interchange(unittest.TestCase):
         self.source = SHARED / "reference/convert/llama_a/checkpoint"
 
     def assert_same_logits(self, folder):
-        ours = quiver_logits(folder, self.work)
-        theirs = mlx_logits(folder)
+        self.assert_same(quiver_logits(folder, self.work), mlx_logits(folder))
+
+    def assert_same(self, ours, theirs):
         self.assertEqual(ours.shape, theirs.shape)
         self.assertGreater(np.abs(theirs).max(), 0.1)
         self.assertLess(np.abs(ours - theirs).max(), TOLERANCE)
@@ -126,6 +137,38 @@ class Interchange(unittest.TestCase):
                "--method", "static")
         self.assertIn("model.embed_tokens", self.bits_of_modules(out))
         self.assert_same_logits(out)
+
+    def convert_dhara(self, source, group_size, *more):
+        out = self.work / f"dhara-{source.replace('/', '-')}-{group_size}"
+        report = quiver("convert", SHARED / source, "-o", out, "--group-size", group_size, *more)
+        return out, {layer["name"]: layer["bits"] for layer in report["layers"]}
+
+    def test_dhara_folders_load_in_mlx_optiq(self):
+        static = ("--method", "static", "--target-bpw", 7.5)
+        measured = ("--target-bpw", 5.2, "--samples", 4, "--sequence-length", 48)
+        for source, group_size, more in (
+                ("reference/dhara/base/checkpoint", 32, ("--method", "static", "--target-bpw", 9)),
+                ("reference/dhara/quant/checkpoint", 32, ("--method", "static", "--target-bpw", 9)),
+                ("reference/dhara/quant/checkpoint", 64, static),
+                ("reference/dhara/quant_bf16/checkpoint", 64, static),
+                ("models/dhara-tiny-real", 32, measured),
+                ("models/dhara-tiny-real", 64, measured)):
+            with self.subTest(source=source, group_size=group_size):
+                out, want = self.convert_dhara(source, group_size, *more)
+                self.assertEqual(set(want.values()), {4, 8})
+                self.assertEqual(self.bits_of_modules(out), want)
+                self.assert_same_logits_in_blocks(out)
+
+    def assert_same_logits_in_blocks(self, folder):
+        self.assert_same_logits(folder)
+        mask_token = json.loads((folder / "config.json").read_text())["mask_token_id"]
+        ids = IDS + [mask_token, 77, mask_token, 12, 90, 5, mask_token]
+        for block in (4, 8, 32):  # 19 tokens: many blocks, some, one
+            ours = quiver_logits(folder, self.work, ids, "--block-length", block)
+            theirs = mlx_logits(folder, ids, mask=block_mask(len(ids), block))
+            self.assert_same(ours, theirs)
+            causal = mlx_logits(folder, ids)
+            self.assertGreater(np.abs(theirs - causal).max(), 0.1)
 
 
 if __name__ == "__main__":

@@ -101,7 +101,7 @@ class KvSweepOfLlamaA : public testing::Test {
   Texts texts_ = llama_a_texts();
 
   std::vector<KvLayerSensitivity> measure(std::vector<int> bits, bool is_apart = false) {
-    return measure_kv(sweep_, texts_, bits, is_apart);
+    return measure_kv(sweep_, plain_inputs(texts_), bits, is_apart);
   }
 
   void expect_recorded(const std::vector<KvLayerSensitivity>& layers, double relative,
@@ -181,7 +181,7 @@ TEST_F(KvSweepOfLlamaA, does_not_depend_on_threads_or_on_what_else_is_measured) 
   ThreadPool one(1);
   KvSweep other{sweep_.model, sweep_.full, sweep_.make, one, {}};
   const std::vector<int> bits = {8};
-  const auto part = measure_kv(other, texts_, bits, false);
+  const auto part = measure_kv(other, plain_inputs(texts_), bits, false);
   for (std::size_t i = 0; i < part.size(); ++i) {
     EXPECT_EQ(part[i].kl.at(8), whole[i].kl.at(8)) << i;
   }

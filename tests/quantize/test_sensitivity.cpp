@@ -35,7 +35,7 @@ struct Sweep {
         base.push_back({layers[i].matrix, &stand_ins[i].matrix()});
       }
     }
-    BlockRunner runner(model, float_kv(), pool, texts, positions, base);
+    BlockRunner runner(model, float_kv(), pool, plain_inputs(texts), positions, base);
     trace_layers(runner, layers, false);
     Table table;
     SweepHooks all = hooks;
