@@ -12,9 +12,9 @@ constexpr std::array kChoices{2, 3, 4, 5, 6, 8, 10, 12, DraftLength::kMaxRows};
 constexpr int kTrialRows = 3;
 // Plain passes before the first trial, so that its cost is known.
 constexpr double kPlainPasses = 2;
-// Trials may cost this share of all decoding, and this many plain passes at the start.
+// Trials may cost this share of all decoding, and this many plain passes more.
 constexpr double kTrialShare = 0.015;
-constexpr double kFirstTrials = 2.5;
+constexpr double kFirstTrials = 2;
 // A longer round must promise this much more, because its figures are less certain.
 constexpr double kWorthIt = 1.02;
 
