@@ -291,9 +291,8 @@ TEST_F(Converting, splits_files_at_the_limit_and_reads_them_back) {
   for (const auto& entry : std::filesystem::directory_iterator(out)) {
     if (entry.path().extension() != ".safetensors") continue;
     std::uint64_t bytes = 0;
-    for (const TensorView& tensor : SafetensorsFile::open(entry.path()).tensors()) {
-      bytes += tensor.data.size();
-    }
+    const auto shard = SafetensorsFile::open(entry.path());
+    for (const TensorView& tensor : shard.tensors()) bytes += tensor.data.size();
     EXPECT_LE(bytes, 40000U);
     ++shards;
   }
