@@ -20,7 +20,7 @@ struct Policy {
   using Float = __m256;
   static constexpr int kLanes = 8;
   template <ActivationFormat F>
-  static constexpr int kWideRows = F == ActivationFormat::int8 ? 3 : 2;
+  static constexpr int kWideRows = F == ActivationFormat::int8 ? 4 : 2;
   template <ActivationFormat F>
   static constexpr int kTileRows = 8;
 
