@@ -123,11 +123,12 @@ stage_asan() {
 
 # Only what runs in several threads; a slower build of everything else would find nothing.
 stage_tsan() {
-  only_targets="test_engine test_plugin" build_preset tsan -DQUIVER_BENCH=OFF \
-    "-DQUIVER_TEST_ROOMS=engine;plugin" || return 0
+  only_targets="test_engine test_plugin test_dhara" build_preset tsan -DQUIVER_BENCH=OFF \
+    "-DQUIVER_TEST_ROOMS=dhara;engine;plugin" || return 0
   # GCC 12's runtime does not know the widest address space randomization of newer kernels.
   if setarch -R true 2>/dev/null; then ctest_prefix=(setarch -R); fi
-  TSAN_OPTIONS=halt_on_error=1 run_suite build/tsan -LE '^slow$'
+  TSAN_OPTIONS=halt_on_error=1 run_suite build/tsan -LE '^slow$' \
+    -E '^(all/)?(Dhara|SelfSpeculation|BlockDiffusion|DraftLength)'
   ctest_prefix=()
 }
 

@@ -96,6 +96,8 @@ void DiffusionDecoder::plan_canvas() {
 
 void DiffusionDecoder::plan_step() {
   phase_ = Phase::fill_in;
+  // A sampler that decides anew sees every position open again.
+  if (!options_->canvas_sampler->is_sticky()) std::ranges::fill(is_fixed_, std::uint8_t{0});
   open_.clear();
   for (std::size_t i = 0; i < length_; ++i) {
     if (is_fixed_[i] == 0) open_.push_back(static_cast<int>(i));
@@ -138,11 +140,16 @@ void DiffusionDecoder::fill_in(std::span<float> logits) {
                                    accepted);
   ++steps_;
   ++counts_.steps;
+  const bool is_last = steps_ == limit;
+  const bool is_sticky = options_->canvas_sampler->is_sticky();
   bool has_accepted = false;
   for (const int index : open_) {
     const auto position = static_cast<std::size_t>(index);
-    if (accepted[position] == 0) continue;
-    has_accepted = true;
+    const bool is_accepted = accepted[position] != 0;
+    has_accepted = has_accepted || is_accepted;
+    if (!is_sticky && !is_accepted && !is_last) fed_[position] = mask_token_;
+    // The last step of one that decides anew takes what there is.
+    if (!is_accepted && (is_sticky || !is_last)) continue;
     fed_[position] = proposal_[position];
     // A mask that was chosen leaves its position open.
     is_fixed_[position] = proposal_[position] != mask_token_ ? 1 : 0;
@@ -152,7 +159,7 @@ void DiffusionDecoder::fill_in(std::span<float> logits) {
     throw Error(ErrorCode::plugin, "a canvas sampler accepted no position", "sampling",
                 "choose another, or report it to its author");
   }
-  const bool is_final = steps_ == limit || std::ranges::find(is_fixed_, 0) == is_fixed_.end();
+  const bool is_final = is_last || std::ranges::find(is_fixed_, 0) == is_fixed_.end();
   if (options_->observer != nullptr) {
     options_->observer->on_canvas(
         {start_, steps_, std::span(fed_).first(length_), is_fixed_, confidence_, is_final});

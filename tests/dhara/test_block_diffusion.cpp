@@ -124,6 +124,44 @@ TEST_F(BlockDiffusion, a_higher_threshold_takes_more_steps) {
   EXPECT_GT(before, 32);
 }
 
+/// Keeps one position more with every step, the surest ones of that step, and forgets the others.
+class Anew : public CanvasSampler {
+ public:
+  bool is_sticky() const override { return false; }
+  void decide(const CanvasStep& step, std::span<std::uint8_t> accept) const override {
+    std::ranges::fill(accept, std::uint8_t{0});
+    for (const std::uint8_t fixed : step.is_fixed) EXPECT_EQ(fixed, 0);
+    for (std::int32_t kept = 0; kept <= step.step; ++kept) {
+      std::size_t best = accept.size();
+      for (std::size_t i = 0; i < accept.size(); ++i) {
+        const bool is_better = best == accept.size() || step.confidence[i] > step.confidence[best];
+        if (accept[i] == 0 && is_better) best = i;
+      }
+      accept[best] = 1;
+    }
+  }
+};
+
+TEST_F(BlockDiffusion, samplers_that_decide_anew_may_take_tokens_back) {
+  options.decode.canvas_sampler = std::make_shared<const Anew>();
+  options.max_tokens = 32;
+  const Generation result = run();
+  ASSERT_EQ(record.canvases.size(), 1U);
+  const auto& steps = record.canvases[0].steps;
+  ASSERT_EQ(steps.size(), 32U);
+  bool has_taken_back = false;
+  for (std::size_t step = 0; step < steps.size(); ++step) {
+    const auto masks = static_cast<std::size_t>(std::ranges::count(steps[step], kMask));
+    EXPECT_EQ(masks, 31 - step);
+    for (std::size_t i = 0; step > 0 && i < 32; ++i) {
+      has_taken_back =
+          has_taken_back || (steps[step - 1][i] != kMask && steps[step][i] != steps[step - 1][i]);
+    }
+  }
+  EXPECT_TRUE(has_taken_back);
+  EXPECT_EQ(result.ids, steps.back());
+}
+
 TEST_F(BlockDiffusion, infilling_writes_exactly_what_fits_between_two_texts) {
   options.max_tokens = 20;
   options.decode.suffix = {400, 401, 402, 403};
