@@ -149,7 +149,9 @@ std::int32_t SamplerChain::run(std::span<float> logits, Context& context,
     throw Error(ErrorCode::bad_input, "the model's logits are not numbers", "sampling",
                 "check the checkpoint; 'quiver logits' shows where they come from");
   }
-  auto& [ids, seen_ids, weights] = scratch();
+  std::vector<std::int32_t>& ids = scratch().ids;
+  std::vector<std::int32_t>& seen_ids = scratch().seen_ids;
+  std::vector<float>& weights = scratch().weights;
   ids.resize(logits.size());
   std::iota(ids.begin(), ids.end(), 0);
   Candidates candidates{logits.data(), ids.data(), logits.size(), false, true};

@@ -52,7 +52,7 @@ class SelfSpeculation : public testing::Test {
   }
   void expect_equal(Engine& engine, const std::string& samplers, GenerationOptions options) {
     const Ids plain = run(engine, chain(samplers), options, DecodeMode::autoregressive, 0);
-    for (const int rows : {2, 3, 4, 8, 16, 0}) {
+    for (const int rows : {2, 5, 16, 0}) {
       EXPECT_EQ(run(engine, chain(samplers), options, DecodeMode::self_speculation, rows), plain)
           << samplers << ", " << rows << " rows";
     }
@@ -67,16 +67,18 @@ class SelfSpeculation : public testing::Test {
 
 TEST_F(SelfSpeculation, gives_the_tokens_of_plain_decoding_on_all_prompts_and_samplers) {
   TestEngine test{model};
+  int number = 0;
   for (const auto& entry : reference.expected.at("cases")) {
     prompt = ids_of(entry.at("prompt"));
-    for (const char* samplers : {"greedy", "penalty", "draw", "mirostat"}) {
+    const bool is_even = number++ % 2 == 0;
+    for (const char* samplers : {"greedy", is_even ? "penalty" : "draw", "mirostat"}) {
       GenerationOptions options;
       options.max_tokens = 40;
       options.seed = 5;
       expect_equal(test.engine, samplers, options);
     }
   }
-  EXPECT_GT(rounds, 1000);
+  EXPECT_GT(rounds, 500);
 }
 
 TEST_F(SelfSpeculation, holds_in_fast_mode_where_drafts_compute_with_fewer_bits) {
