@@ -99,11 +99,11 @@ class DecodeScheduler : public testing::Test {
 };
 
 TEST_F(DecodeScheduler, ragged_texts_of_all_kinds_are_as_if_alone) {
-  run(tasks(24, 60), 0);
+  run(tasks(14, 40), 0);
 }
 
 TEST_F(DecodeScheduler, long_prompts_are_shared_by_their_rule_only) {
-  auto all = tasks(12, 40);
+  auto all = tasks(8, 40);
   for (std::size_t i = 0; i < all.size(); ++i) {
     all[i].prompt.clear();
     for (int t = 0; t < 300; ++t) all[i].prompt.push_back(t * 7 % 2000);
@@ -114,9 +114,9 @@ TEST_F(DecodeScheduler, long_prompts_are_shared_by_their_rule_only) {
 }
 
 TEST_F(DecodeScheduler, preemption_in_the_middle_of_rounds_and_canvases_changes_nothing) {
-  auto all = tasks(16, 100);
-  for (Task& task : all) task.options.max_tokens = 80;
-  run(all, 5);
+  auto all = tasks(9, 80);
+  for (Task& task : all) task.options.max_tokens = 50;
+  run(all, 3);
   EXPECT_GT(preemptions, 0);
 }
 
