@@ -128,7 +128,7 @@ stage_tsan() {
   # GCC 12's runtime does not know the widest address space randomization of newer kernels.
   if setarch -R true 2>/dev/null; then ctest_prefix=(setarch -R); fi
   TSAN_OPTIONS=halt_on_error=1 run_suite build/tsan -LE '^slow$' \
-    -E '^(all/)?(Dhara|SelfSpeculation|BlockDiffusion|DraftLength)'
+    -E '^((all|prompts)/)?(Dhara|SelfSpeculation|BlockDiffusion|DraftLength)'
   ctest_prefix=()
 }
 
