@@ -11,9 +11,8 @@
 namespace quiver::dhara {
 namespace {
 
-// Blocks of the grid that the family is trained with, and rows of a draft, as its authors use them.
+// Tokens of a block of the grid that the family is trained with.
 constexpr int kBlockLength = 32;
-constexpr int kDraftTokens = 8;
 constexpr double kRopeTheta = 8e6;
 
 Error invalid(const std::string& what, const std::string& where) {
@@ -168,7 +167,7 @@ TextModelInfo Dhara::info() const {
 }
 
 BlockPredictionInfo Dhara::block_prediction() const {
-  return {shape_.mask_token, kBlockLength, kDraftTokens};
+  return {shape_.mask_token, kBlockLength};
 }
 
 /// Even texts are read causally. Of odd ones the last block's length is masked in part, as a canvas

@@ -99,7 +99,6 @@ TEST_F(DharaShape, block_prediction_names_mask_and_grid) {
       *static_cast<const BlockPrediction*>(model->model().extension(BlockPrediction::kInterfaceId));
   EXPECT_EQ(blocks.block_prediction().mask_token, 49152);
   EXPECT_EQ(blocks.block_prediction().block_length, 32);
-  EXPECT_EQ(blocks.block_prediction().draft_tokens, 8);
 }
 
 }  // namespace

@@ -10,7 +10,6 @@ namespace quiver {
 struct BlockPredictionInfo {
   std::int32_t mask_token = 0;    ///< Stands where a token is not known yet. Never generated.
   std::int32_t block_length = 0;  ///< Tokens of a block of the grid that it was trained with.
-  std::int32_t draft_tokens = 0;  ///< Rows of a draft as its authors use it; 0 = not stated.
 };
 
 /// Asked of a Model by id. Such a model was trained under VisibilityKind::block_causal too: the
