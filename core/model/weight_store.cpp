@@ -78,6 +78,10 @@ bool WeightStore::read(std::string_view name, std::span<float> values) {
   return true;
 }
 
+void* WeightStore::extension(std::string_view) {
+  return nullptr;
+}
+
 std::vector<float> WeightStore::vector(const std::string& name, std::int64_t size,
                                        bool is_optional) {
   if (checkpoint_ == nullptr) return {};

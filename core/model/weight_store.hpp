@@ -87,6 +87,7 @@ class WeightStore : public Weights {
   KvCache kv_cache(const KvCacheSpec& spec) override;
   bool has(std::string_view name) const override;
   bool read(std::string_view name, std::span<float> values) override;
+  void* extension(std::string_view interface_id) override;
 
   /// Ends building: every tensor of the checkpoint must have been taken. Throws Error(bad_input)
   /// naming one that was not. [load-thread]

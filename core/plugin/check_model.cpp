@@ -145,6 +145,10 @@ bool RecordingWeights::read(std::string_view, std::span<float>) {
   return false;
 }
 
+void* RecordingWeights::extension(std::string_view) {
+  return nullptr;
+}
+
 RandomCheckpoint::RandomCheckpoint(const std::filesystem::path& config,
                                    const std::vector<TensorInfo>& tensors,
                                    std::string_view left_out) {

@@ -30,6 +30,7 @@ class RecordingWeights final : public Weights {
   KvCache kv_cache(const KvCacheSpec& spec) override;
   bool has(std::string_view name) const override;
   bool read(std::string_view name, std::span<float> values) override;
+  void* extension(std::string_view interface_id) override;
 
   /// In the order in which they were taken. Linears with a bias that is used if present have one.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }

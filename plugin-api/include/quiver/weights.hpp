@@ -108,6 +108,10 @@ class Weights {
   /// Reads a small stored tensor as float32 (frequencies, scalars). `values` has the tensor's size.
   /// Returns false, leaving `values` alone, where the tensor does not exist.
   virtual bool read(std::string_view name, std::span<float> values) = 0;
+
+  /// Kinds of parts beyond these, by interface id (e.g. those of recurrences, experts or images);
+  /// nullptr where this host has none of that name.
+  virtual void* extension(std::string_view interface_id) = 0;
 };
 
 }  // namespace quiver
