@@ -22,6 +22,7 @@ struct DeltaRulePass {
   int columns = 0;
   const float* from = nullptr;  ///< [key_dim, columns]
   std::size_t from_stride = 0;
+  bool is_far = false;         ///< `from` lies in memory rather than in a near cache.
   DeltaRuleUpdates updates{};  ///< `delta` begins with the first of the columns.
   float* to = nullptr;         ///< S after the updates, may be `from`; null: it is not wanted.
   std::size_t to_stride = 0;
@@ -86,7 +87,8 @@ struct DeltaRuleKernels {
   /// [any-thread]
   float (*dot)(const float* x, const float* y, int count);
 
-  /// Columns of a state whose rows are worked through together, so that they stay near.
+  /// Columns of a state that several rows should walk over before the next columns: such a part of
+  /// the state stays in a near cache.
   int pass_columns;
 };
 

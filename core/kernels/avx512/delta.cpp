@@ -10,8 +10,8 @@ namespace quiver {
 namespace {
 
 constexpr int kWidth = 16;
-constexpr int kPassVectors = 4;
-constexpr int kPassColumns = 64;
+constexpr int kPassVectors = 8;
+constexpr int kPassColumns = 128;
 constexpr int kTileRows = 8;
 constexpr int kTileVectors = 2;
 
