@@ -22,7 +22,7 @@ struct DeltaRulePass {
   int columns = 0;
   const float* from = nullptr;  ///< [key_dim, columns]
   std::size_t from_stride = 0;
-  bool is_far = false;         ///< `from` lies in memory rather than in a near cache.
+  bool is_far = false;         ///< `from` has no other columns, and may lie far from the processor.
   DeltaRuleUpdates updates{};  ///< `delta` begins with the first of the columns.
   float* to = nullptr;         ///< S after the updates, may be `from`; null: it is not wanted.
   std::size_t to_stride = 0;
@@ -48,7 +48,7 @@ struct ProductTerm {
 
 enum class ProductForm {
   full,
-  lower,         ///< Only columns c <= r are wanted; what is right of them is undefined.
+  lower,         ///< Only columns c <= r are wanted; the others may be written or not.
   lower_second,  ///< Row r takes terms i <= r of `second`, whose x is 0 for other i.
   solve,         ///< Row r takes terms i < r of `second`, whose w is `out`: a triangular solve.
 };
