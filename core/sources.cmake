@@ -77,6 +77,7 @@ target_sources(quiver_core PRIVATE
   model/stored_matrix.cpp
   model/tensor_rules.cpp
   model/weight_store.cpp
+  model/weight_store_extensions.cpp
   quantize/allocate_exact.cpp
   quantize/allocate_greedy.cpp
   quantize/allocate_kv.cpp

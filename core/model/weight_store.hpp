@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <quiver/experts.hpp>
+#include <quiver/image_encoder.hpp>
 #include <quiver/recurrence.hpp>
 #include <quiver/weights.hpp>
 #include <set>
@@ -114,10 +115,28 @@ struct DeltaRulePart {
   }
 };
 
+struct LayerNormPart {
+  std::string name;
+  float epsilon = 0;
+  std::vector<float> weight;  ///< [width]; empty on a bare config.
+  std::vector<float> bias;    ///< [width]; empty on a bare config.
+  int width = 0;
+};
+
+struct PositionTablePart {
+  std::string name;
+  int side = 0;
+  int width = 0;
+  std::vector<float> values;  ///< [side, side, width]; empty on a bare config.
+};
+
 /// The host's Weights. Filled by one Architecture::create, then finished, then immutable and
 /// readable from any thread. Matrices stay where the checkpoint has them; small parts (norms,
 /// biases, convolutions) are copied as float32.
-class WeightStore : public Weights, public RecurrentWeights, public ExpertWeights {
+class WeightStore : public Weights,
+                    public RecurrentWeights,
+                    public ExpertWeights,
+                    public TowerWeights {
  public:
   /// `checkpoint` may be nullptr: a bare config, whose parts have sizes and no values. The
   /// checkpoint must outlive the store.
@@ -138,6 +157,9 @@ class WeightStore : public Weights, public RecurrentWeights, public ExpertWeight
   DeltaRule delta_rule(std::string_view name, const DeltaRuleSpec& spec) override;
   ExpertLinear expert_linear(std::string_view name, int outputs, int inputs,
                              const ExpertLinearSpec& spec) override;
+  Linear patch_embedding(std::string_view name, int outputs, const PatchShape& patch) override;
+  LayerNorm layer_norm(std::string_view name, int width, float epsilon) override;
+  PositionTable position_table(std::string_view name, int side, int width) override;
 
   /// Ends building: every tensor of the checkpoint must have been taken. Throws Error(bad_input)
   /// naming one that was not. [load-thread]
@@ -151,6 +173,8 @@ class WeightStore : public Weights, public RecurrentWeights, public ExpertWeight
   const KvCachePart& operator[](KvCache handle) const;
   const DeltaRulePart& operator[](DeltaRule handle) const;
   const LinearPart& operator[](ExpertLinear handle) const;
+  const LayerNormPart& operator[](LayerNorm handle) const;
+  const PositionTablePart& operator[](PositionTable handle) const;
 
   /// Those of experts too.
   std::span<const LinearPart> linears() const noexcept { return linears_; }
@@ -182,6 +206,10 @@ class WeightStore : public Weights, public RecurrentWeights, public ExpertWeight
   std::vector<RopePart> ropes_;
   std::vector<KvCachePart> kv_caches_;
   std::vector<DeltaRulePart> delta_rules_;
+  std::vector<LayerNormPart> layer_norms_;
+  std::vector<PositionTablePart> position_tables_;
+  /// Matrices that had to be put into another order.
+  std::vector<std::unique_ptr<std::vector<float>>> reordered_;
 };
 
 }  // namespace quiver

@@ -133,7 +133,9 @@ int run(const Arguments& arguments) {
   check_prompt_options(arguments);
   check_grammar_options(arguments);
   TextEngine engine(arguments);
-  const std::vector<std::int32_t> prompt = read_prompt(arguments, engine);
+  std::vector<std::int32_t> prompt = read_prompt(arguments, engine);
+  const auto images = read_prompt_pictures(arguments, engine.engine(), prompt);
+  engine.set_images(images);
   if (arguments.has("suffix")) {
     engine.set_suffix(engine.require_text().encode(arguments.text("suffix"), false));
   }

@@ -63,6 +63,9 @@ class TextEngine {
   /// write towards them.
   void set_suffix(std::vector<std::int32_t> tokens);
 
+  /// Pictures of the texts from now on; nullptr = none.
+  void set_images(std::shared_ptr<const PromptImages> images) { images_ = std::move(images); }
+
   /// Who sees what decoding does; outlives the object.
   void set_observer(DecodeObserver* observer) { options_.decode.observer = observer; }
 
@@ -80,6 +83,7 @@ class TextEngine {
   std::filesystem::path folder_;
   std::shared_ptr<const ModelText> text_;
   std::unique_ptr<Engine> engine_;
+  std::shared_ptr<const PromptImages> images_;
   double load_ms_ = 0;
 };
 

@@ -102,6 +102,12 @@ std::vector<TensorRule> make_head_rules() {
   return join({kHeadNames, norms(kHeadNorms, Kind::add_one, nullptr), kHeadExperts});
 }
 
+// Where converters keep the tower.
+constexpr const char* kTowerFiles[] = {"optiq_vision.safetensors"};
+constexpr TensorRule kTowerNames[] = {
+    {Kind::prefix, "model.visual.", "vision_tower.", nullptr, nullptr},
+    {Kind::drop_tower, "vision_tower.**", nullptr, nullptr, nullptr},
+};
 constexpr const char* kHeadFiles[] = {"optiq/mtp.safetensors", "mtp.safetensors",
                                       "mtp/weights.safetensors", "model-mtp.safetensors"};
 
@@ -120,7 +126,8 @@ class Qwen3_5Architecture : public Architecture, public Sidecars {
   std::span<const Sidecar> sidecars(std::string_view) const override {
     static const std::vector<TensorRule> rules = make_head_rules();
     static const Sidecar sidecars[] = {
-        {"mtp.**", "mlx_lm_extra_tensors.mtp_file", kHeadFiles, "mtplx_mtp_quantization", rules}};
+        {"mtp.**", "mlx_lm_extra_tensors.mtp_file", kHeadFiles, "mtplx_mtp_quantization", rules},
+        {"vision_tower.**", nullptr, kTowerFiles, nullptr, kTowerNames}};
     return sidecars;
   }
 };

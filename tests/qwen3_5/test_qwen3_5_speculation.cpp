@@ -1,5 +1,6 @@
 // Drafts from the head and from the text itself: the tokens are those of plain decoding, whatever
 // chooses them, ends them and runs beside them.
+#include <fstream>
 #include <future>
 #include <random>
 
@@ -7,6 +8,7 @@
 #include "tests/qwen3_5/qwen3_5_models.hpp"
 #include "tests/support/kv.hpp"
 #include "tests/support/standard_samplers.hpp"
+#include "tests/support/temporary_folder.hpp"
 
 namespace quiver::test {
 namespace {
@@ -123,16 +125,12 @@ TEST_P(Speculation, holds_on_quantized_caches) {
   }
 }
 
-TEST_P(Speculation, holds_in_fast_mode_where_drafts_compute_with_fewer_bits) {
-  const Qwen3_5Reference reference("text");
-  const auto quantized = load_qwen3_5(reference.folder / "quant");
-  if (GetParam() == DecodeMode::draft_head) GTEST_SKIP() << "that checkpoint has no head";
+TEST_P(Speculation, holds_in_fast_mode) {
   for (const auto activations :
        {ActivationChoice::automatic, ActivationChoice::int8, ActivationChoice::float32}) {
-    TestEngine test{quantized, 2, "f32", {ComputeMode::fast, activations}};
-    prompt = ids_of(reference.expected.at("cases").at("short").at("input_ids"));
+    TestEngine test{model, 2, "f32", {ComputeMode::fast, activations}};
     GenerationOptions options;
-    options.max_tokens = 60;
+    options.max_tokens = 40;
     for (const char* samplers : {"greedy", "draw"}) expect_equal(test.engine, samplers, options);
   }
 }
@@ -252,6 +250,22 @@ TEST_P(Speculation, in_a_batch_of_sixteen_with_shared_prompts_and_preemption_cha
   }
 }
 
+TEST(NgramDrafts, hold_on_quantized_weights) {
+  const Qwen3_5Reference reference("text");
+  const Ids ids = ids_of(reference.expected.at("cases").at("short").at("input_ids"));
+  for (const auto activations : {ActivationChoice::int8, ActivationChoice::int16}) {
+    TestEngine test{
+        load_qwen3_5(reference.folder / "quant"), 2, "f32", {ComputeMode::fast, activations}};
+    GenerationOptions options;
+    options.max_tokens = 60;
+    options.decode.mode = DecodeMode::autoregressive;
+    const Ids plain = write(test.engine, ids, SamplerChain(), options).ids;
+    options.decode.mode = DecodeMode::ngram;
+    options.decode.draft_tokens = 6;
+    EXPECT_EQ(write(test.engine, ids, SamplerChain(), options).ids, plain);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(drafters, Speculation,
                          testing::Values(DecodeMode::draft_head, DecodeMode::ngram),
                          [](const auto& param) {
@@ -271,6 +285,38 @@ TEST(DraftHead, is_chosen_by_itself_and_refused_where_there_is_none) {
   options.decode.mode = DecodeMode::draft_head;
   Sequence sequence = without.engine.new_sequence();
   EXPECT_THROW(generate(without.engine, sequence, ids, SamplerChain(), options), Error);
+}
+
+TEST(DraftVocabulary, drafts_come_from_it_and_tokens_from_all) {
+  const TemporaryFolder folder;
+  std::filesystem::copy(shared("models/qwen3_5-tiny-real"), folder.path() / "model",
+                        std::filesystem::copy_options::recursive);
+  const auto model_folder = folder.path() / "model";
+  const Ids prompt{562, 867, 657, 2102, 82, 1239, 297};
+  GenerationOptions options;
+  options.max_tokens = 60;
+  options.decode.mode = DecodeMode::autoregressive;
+  TestEngine whole{load_qwen3_5(model_folder)};
+  const Ids plain = write(whole.engine, prompt, SamplerChain(), options).ids;
+  // One ranking that puts this very text first, and one that puts it last.
+  std::vector<std::int32_t> ranked = rank_tokens({{plain}}, 2368);
+  for (const bool is_first : {true, false}) {
+    nlohmann::json json = ranked;
+    std::ofstream(model_folder / kDraftVocabularyFile) << json.dump();
+    for (const auto mode : {ComputeMode::exact, ComputeMode::fast}) {
+      TestEngine test{load_qwen3_5(model_folder), 2, "f32", {mode}};
+      options.decode.mode = DecodeMode::draft_head;
+      options.decode.draft_tokens = 3;
+      const Generation result = write(test.engine, prompt, SamplerChain(), options);
+      EXPECT_EQ(result.ids, plain);
+      const double per_round =
+          static_cast<double>(result.counts.accepted) / std::max(1, result.counts.rounds);
+      EXPECT_EQ(per_round > 1.3, is_first) << per_round;
+    }
+    std::ranges::reverse(ranked);
+  }
+  std::ofstream(model_folder / kDraftVocabularyFile) << "[1, 2, 2]";
+  EXPECT_THROW((TestEngine{load_qwen3_5(model_folder)}), Error);
 }
 
 TEST(RecurrentState, after_a_part_of_the_rows_is_that_of_having_fed_only_those) {
