@@ -63,7 +63,8 @@ std::size_t piece_rows(const CalibrationInput& text, int vocabulary) {
   const int most = std::clamp(kLogitChunk / vocabulary, 1, Engine::kPromptGrid);
   const auto block = static_cast<std::size_t>(std::max(text.visibility.block_length, 1));
   switch (text.visibility.kind) {
-    case VisibilityKind::causal: break;
+    case VisibilityKind::causal:
+    case VisibilityKind::alone: break;
     case VisibilityKind::canvas: return text.tokens.size();
     case VisibilityKind::block_causal:
       return std::max<std::size_t>(static_cast<std::size_t>(most) / block, 1) * block;

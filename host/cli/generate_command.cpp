@@ -141,7 +141,7 @@ int run(const Arguments& arguments) {
   const bool is_json = arguments.flag("json");
   Steps steps(arguments, engine);
   engine.set_observer(&steps);
-  Sequence sequence = engine.engine().new_sequence();
+  Sequence sequence = engine.new_sequence();
   const Answer answer = engine.run(sequence, prompt, 0, filter.get(), [&](std::string_view piece) {
     if (is_json) return;
     print(piece);

@@ -1,6 +1,7 @@
 // A loaded text model with everything that generating needs.
 #pragma once
 
+#include "core/decode/decoder.hpp"
 #include "core/decode/engine.hpp"
 #include "core/decode/generator.hpp"
 #include "host/cli/decoding.hpp"
@@ -43,6 +44,9 @@ class TextEngine {
   explicit TextEngine(const Arguments& arguments);
 
   Engine& engine() { return *engine_; }
+
+  /// An empty sequence with all that decoding needs.
+  Sequence new_sequence() { return make_sequence(*engine_, options_.decode); }
 
   /// nullptr where the folder has no tokenizer.
   const ModelText* text() const { return text_.get(); }
