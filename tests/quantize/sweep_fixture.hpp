@@ -25,15 +25,13 @@ struct Sweep {
     auto layers = quantizable_layers(*model, *encoder.scheme, 64);
     std::vector<EncodedMatrix> stand_ins;
     WeightVariant base;
-    if (reference_bits != 0) {
-      for (const QuantizableLayer& layer : layers) {
-        stand_ins.emplace_back(*layer.matrix, layer.name,
-                               QuantFormat{reference_bits, layer.group_size}, encoder,
-                               std::span<const float>(), pool);
-      }
-      for (std::size_t i = 0; i < layers.size(); ++i) {
-        base.push_back({layers[i].matrix, &stand_ins[i].matrix()});
-      }
+    stand_ins.reserve(layers.size());
+    for (const QuantizableLayer& layer : layers) {
+      if (reference_bits == 0 || layer.group_size == 0) continue;
+      stand_ins.emplace_back(*layer.matrix, layer.name,
+                             QuantFormat{reference_bits, layer.group_size}, encoder,
+                             std::span<const float>(), pool);
+      base.push_back({layer.matrix, &stand_ins.back().matrix()});
     }
     BlockRunner runner(model, float_kv(), pool, plain_inputs(texts), positions, base);
     trace_layers(runner, layers, false);
