@@ -22,6 +22,7 @@ struct DeltaRulePass {
   int columns = 0;
   const float* from = nullptr;  ///< [key_dim, columns]
   std::size_t from_stride = 0;
+  bool is_far = false;         ///< `from` has no other columns, and may lie far from the processor.
   DeltaRuleUpdates updates{};  ///< `delta` begins with the first of the columns.
   float* to = nullptr;         ///< S after the updates, may be `from`; null: it is not wanted.
   std::size_t to_stride = 0;
@@ -47,7 +48,7 @@ struct ProductTerm {
 
 enum class ProductForm {
   full,
-  lower,         ///< Only columns c <= r are wanted; what is right of them is undefined.
+  lower,         ///< Only columns c <= r are wanted; the others may be written or not.
   lower_second,  ///< Row r takes terms i <= r of `second`, whose x is 0 for other i.
   solve,         ///< Row r takes terms i < r of `second`, whose w is `out`: a triangular solve.
 };
@@ -86,7 +87,8 @@ struct DeltaRuleKernels {
   /// [any-thread]
   float (*dot)(const float* x, const float* y, int count);
 
-  /// Columns of a state whose rows are worked through together, so that they stay near.
+  /// Columns of a state that several rows should walk over before the next columns: such a part of
+  /// the state stays in a near cache.
   int pass_columns;
 };
 

@@ -7,8 +7,8 @@ set(QUIVER_KERNELS_DIR ${CMAKE_CURRENT_LIST_DIR})
 function(quiver_add_kernels target)
   set(wide)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|amd64|AMD64")
-    set(wide avx2/delta avx2/elements avx2/float avx2/packed avx2vnni/packed avx512/delta avx512/elements avx512/float
-      avx512/packed avx512vnni/packed)
+    set(wide avx2/delta avx2/elements avx2/float avx2/packed avx2vnni/packed
+      avx512/delta avx512/elements avx512/float avx512/packed avx512vnni/packed)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
     set(wide neon/delta neon/float neon/packed neondot/packed)
   endif()

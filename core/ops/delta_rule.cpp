@@ -210,70 +210,72 @@ DeltaRuleRows part_of(const DeltaRuleRows& rows, int first, int count) {
   return part;
 }
 
-/// Some columns of a head, worked through row by row.
-class Columns {
+/// What the passes over a head have in common.
+class Steps {
  public:
-  Columns(const DeltaRuleShape& shape, int first, int count, const DeltaRuleRows& rows,
-          const DeltaRuleResults& results)
-      : rows_(rows), results_(results), first_(first) {
-    pass_.key_dim = shape.key_dim;
-    pass_.columns = count;
+  Steps(const DeltaRuleShape& shape, const DeltaRuleRows& rows, const DeltaRuleResults& results,
+        const DeltaRuleKernels& kernels)
+      : shape_(shape), rows_(rows), results_(results), kernels_(kernels) {}
+
+  /// Settled updates and the first row, over the whole state where it lies.
+  void begin(float* state, const DeltaRuleUpdates& settled) const {
+    DeltaRulePass pass = pass_of(rows_.rows > 0 ? 0 : -1, 0, shape_.value_dim);
+    pass.from = state;
+    pass.from_stride = static_cast<std::size_t>(shape_.value_dim);
+    pass.is_far = true;
+    pass.updates = settled;
+    pass.to = settled.rows > 0 ? state : nullptr;
+    pass.to_stride = pass.from_stride;
+    kernels_.pass(pass);
   }
 
-  void run(float* state, std::size_t state_stride, const DeltaRuleUpdates& settled, float* copy,
-           const DeltaRuleKernels& kernels) {
-    pass_.from = state + first_;
-    pass_.from_stride = state_stride;
-    pass_.updates = settled;
-    pass_.updates.delta += settled.rows > 0 ? first_ : 0;
-    pass_.to = settled.rows > 0 ? state + first_ : nullptr;
-    pass_.to_stride = state_stride;
-    if (rows_.rows == 0) return kernels.pass(pass_);
-    for (int r = 0; r < rows_.rows; ++r) {
-      if (r > 0) update_by_row_before(r, copy);
-      look(r, kernels);
-      kernels.pass(pass_);
+  /// The rows behind the first one, over a copy of some columns that each row's update changes.
+  /// What the last row leaves there nobody needs.
+  void go_on(const float* state, float* copy, int first, int count) const {
+    for (int r = 1; r < rows_.rows; ++r) {
+      DeltaRulePass pass = pass_of(r, first, count);
+      const std::size_t copy_stride = whole_lines(static_cast<std::size_t>(count));
+      pass.from = r == 1 ? state + first : copy;
+      pass.from_stride = r == 1 ? static_cast<std::size_t>(shape_.value_dim) : copy_stride;
+      const auto before = static_cast<std::size_t>(r) - 1;
+      pass.updates = {1,
+                      rows_.k + before * rows_.qk_stride,
+                      rows_.qk_stride,
+                      results_.delta + before * results_.delta_stride + first,
+                      results_.delta_stride,
+                      results_.decay + before * results_.decay_stride,
+                      results_.decay_stride};
+      pass.to = r + 1 < rows_.rows ? copy : nullptr;
+      pass.to_stride = copy_stride;
+      kernels_.pass(pass);
     }
   }
 
  private:
-  /// The pass continues from where the last one left the state; nobody needs what the last row
-  /// sees.
-  void update_by_row_before(int r, float* copy) {
-    const auto before = static_cast<std::size_t>(r) - 1;
-    if (r > 1) {
-      pass_.from = copy;
-      pass_.from_stride = whole_lines(static_cast<std::size_t>(pass_.columns));
-    }
-    pass_.updates = {1,
-                     rows_.k + before * rows_.qk_stride,
-                     rows_.qk_stride,
-                     results_.delta + before * results_.delta_stride + first_,
-                     results_.delta_stride,
-                     results_.decay + before * results_.decay_stride,
-                     results_.decay_stride};
-    pass_.to = r + 1 < rows_.rows ? copy : nullptr;
-    pass_.to_stride = whole_lines(static_cast<std::size_t>(pass_.columns));
-  }
-
-  void look(int r, const DeltaRuleKernels& kernels) {
+  /// A pass in which row `r` looks at some columns, or none where it is negative.
+  DeltaRulePass pass_of(int r, int first, int count) const {
+    DeltaRulePass pass;
+    pass.key_dim = shape_.key_dim;
+    pass.columns = count;
+    if (r < 0) return pass;
     const DeltaRuleRows row = part_of(rows_, r, 1);
     const auto at = static_cast<std::size_t>(r);
-    pass_.k = row.k;
-    pass_.q = row.q;
-    pass_.v = row.v + first_;
-    pass_.beta = *row.beta;
-    pass_.decay = results_.decay[at * results_.decay_stride];
-    pass_.delta = results_.delta + at * results_.delta_stride + first_;
-    if (row.q == nullptr) return;
-    pass_.kq = kernels.dot(row.k, row.q, pass_.key_dim);
-    pass_.out = results_.out + at * results_.out_stride + first_;
+    pass.k = row.k;
+    pass.q = row.q;
+    pass.v = row.v + first;
+    pass.beta = *row.beta;
+    pass.decay = results_.decay[at * results_.decay_stride];
+    pass.delta = results_.delta + at * results_.delta_stride + first;
+    if (row.q == nullptr) return pass;
+    pass.kq = kernels_.dot(row.k, row.q, shape_.key_dim);
+    pass.out = results_.out + at * results_.out_stride + first;
+    return pass;
   }
 
+  const DeltaRuleShape& shape_;
   const DeltaRuleRows& rows_;
   const DeltaRuleResults& results_;
-  int first_;
-  DeltaRulePass pass_;
+  const DeltaRuleKernels& kernels_;
 };
 
 }  // namespace
@@ -293,11 +295,11 @@ void delta_rule_steps(const DeltaRuleShape& shape, float* state, const DeltaRule
     results.decay[r * results.decay_stride] = std::exp(rows.log_decay[r * rows.gate_stride]);
   }
   const DeltaRuleKernels& kernels = *table.delta_rule;
+  const Steps steps(shape, rows, results, kernels);
+  steps.begin(state, settled);
   float* copy = Pieces(scratch).take(0);
   for (int first = 0; first < shape.value_dim; first += kernels.pass_columns) {
-    const int count = std::min(kernels.pass_columns, shape.value_dim - first);
-    Columns(shape, first, count, rows, results)
-        .run(state, static_cast<std::size_t>(shape.value_dim), settled, copy, kernels);
+    steps.go_on(state, copy, first, std::min(kernels.pass_columns, shape.value_dim - first));
   }
 }
 

@@ -12,7 +12,7 @@
 namespace quiver {
 
 /// Tokens of a chunk. Chunks begin at multiples of it, counted from the first token of a text.
-inline constexpr int kDeltaRuleChunk = 64;
+inline constexpr int kDeltaRuleChunk = 32;
 
 /// Of one value head.
 struct DeltaRuleShape {

@@ -60,8 +60,7 @@ DecodeOptions make_decode_options(const PluginRegistry& registry, const Argument
   const bool is_auto = options.mode == DecodeMode::automatic;
   const bool is_diffusion = options.mode == DecodeMode::block_diffusion;
   const bool is_plain = options.mode == DecodeMode::autoregressive;
-  const bool has_blocks =
-      is_auto || is_diffusion || options.mode == DecodeMode::self_speculation;
+  const bool has_blocks = is_auto || is_diffusion || options.mode == DecodeMode::self_speculation;
   const bool has_head = is_auto || options.mode == DecodeMode::draft_head;
   require_mode(arguments, "draft-tokens", !is_plain && !is_diffusion, "self-spec, mtp and ngram");
   require_mode(arguments, "mtp-history", has_head, "mtp");

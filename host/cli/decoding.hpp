@@ -12,10 +12,11 @@ inline constexpr OptionRow kDecodingOptions[] = {
      .value = "MODE",
      .choices = "auto|ar|self-spec|mtp|ngram|block-diffusion",
      .default_value = "auto",
-     .help = "How tokens are found: ar is one after the other; self-spec drafts several with the "
-             "model's prediction of blocks and keeps those that ar gives; mtp does so with its draft "
-             "head, ngram with what stood in the text before; block-diffusion fills blocks in step "
-             "by step; auto is self-spec or mtp where that is quicker, else ar"},
+     .help =
+         "How tokens are found: ar is one after the other; self-spec drafts several with the "
+         "model's prediction of blocks and keeps those that ar gives; mtp does so with its draft "
+         "head, ngram with what stood in the text before; block-diffusion fills blocks in step "
+         "by step; auto is self-spec or mtp where that is quicker, else ar"},
     {.name = "draft-tokens",
      .value = "N",
      .default_value = "0",

@@ -12,7 +12,7 @@ namespace {
 constexpr int kWidth = 8;
 constexpr int kPassVectors = 4;
 constexpr int kPassColumns = 32;
-constexpr int kTileRows = 6;
+constexpr int kTileRows = 4;
 constexpr int kTileVectors = 2;
 
 inline __m256 fused(__m256 a, __m256 b, __m256 c) {

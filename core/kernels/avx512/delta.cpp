@@ -10,10 +10,10 @@ namespace quiver {
 namespace {
 
 constexpr int kWidth = 16;
-constexpr int kPassVectors = 4;
-constexpr int kPassColumns = 64;
-constexpr int kTileRows = 8;
-constexpr int kTileVectors = 2;
+constexpr int kPassVectors = 8;
+constexpr int kPassColumns = 128;
+constexpr int kTileRows = 4;
+constexpr int kTileVectors = 4;
 
 inline __m512 fused(__m512 a, __m512 b, __m512 c) {
   return _mm512_fmadd_ps(a, b, c);
