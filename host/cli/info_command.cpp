@@ -111,7 +111,7 @@ void add_kv(const KvReport& kv, const KvChoice& choice, const ModelReport& repor
   json["memory"] = {{"context", kv.context},
                     {"kv_bytes", kv.bytes},
                     {"state_bytes", kv.state_bytes},
-                    {"draft_kv_bytes", kv.draft_bytes},
+                    {"draft_bytes", kv.draft_bytes},
                     {"total_bytes", total}};
   text += fmt::format("KV cache      {} a token in {} of {} blocks with {}\n",
                       bytes_text(kv.bytes_per_token), kv.layers.size(), report.blocks, strategy);
@@ -120,8 +120,8 @@ void add_kv(const KvReport& kv, const KvChoice& choice, const ModelReport& repor
   text += fmt::format("memory        {} at {} tokens ({} of them KV{})\n", bytes_text(total),
                       kv.context, bytes_text(kv.bytes), states);
   if (kv.draft_bytes != 0) {
-    text += fmt::format("              and {} KV where the draft head runs\n",
-                        bytes_text(kv.draft_bytes));
+    text +=
+        fmt::format("              and {} where the draft head runs\n", bytes_text(kv.draft_bytes));
   }
 }
 

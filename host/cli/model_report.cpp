@@ -136,6 +136,28 @@ std::uint64_t other_parameters(const WeightStore& weights) {
   return count;
 }
 
+/// Bytes of a layer's keys and values, in whole pages.
+std::uint64_t kv_bytes(const PageSizes& sizes, std::uint64_t context) {
+  constexpr std::uint64_t kPage = KvStrategy::kTokens;
+  const std::uint64_t pages = (context + kPage - 1) / kPage;
+  const std::uint64_t stored =
+      sizes.fresh == 0 ? pages
+                       : stored_tokens(context, static_cast<std::uint64_t>(sizes.recent)) / kPage;
+  return product(sizes.stored, stored) + product(sizes.fresh, pages - stored);
+}
+
+/// Bytes that a sequence has for states and windows, whatever its length.
+std::uint64_t state_bytes(const CacheLayout& layout) {
+  std::uint64_t values = 0;
+  for (const CacheLayout::Recurrence& recurrence : layout.recurrences) {
+    values += recurrence.state_size;
+  }
+  for (const CacheLayout::Window& window : layout.windows) {
+    values += static_cast<std::uint64_t>(window.rows) * static_cast<std::uint64_t>(window.channels);
+  }
+  return sizeof(float) * values;
+}
+
 }  // namespace
 
 bool LayerReport::is_quantizable() const {
@@ -229,36 +251,26 @@ WidthSplit split_widths(const ModelReport& report, double target) {
 }
 
 KvReport report_kv(const LoadedModel& model, const KvPlan& kv, std::uint64_t context) {
-  constexpr std::uint64_t kPage = KvStrategy::kTokens;
   const CacheLayout layout = cache_layout(model.weights(), kv);
-  const std::uint64_t pages = (context + kPage - 1) / kPage;
   KvReport report;
   report.context = context;
+  report.state_bytes = state_bytes(layout);
+  const auto caches = model.weights().kv_caches();
   std::uint64_t page_bytes = 0;
-  for (std::size_t i = 0; i < layout.kv_layers.size(); ++i) {
-    const KvCachePart& part = model.weights().kv_caches()[i];
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    if (caches[i].use == CacheUse::draft) continue;
     const PageSizes sizes = layout.sizes(i);
-    const std::uint64_t stored =
-        sizes.fresh == 0 ? pages
-                         : stored_tokens(context, static_cast<std::uint64_t>(sizes.recent)) / kPage;
-    const std::uint64_t bytes =
-        product(sizes.stored, stored) + product(sizes.fresh, pages - stored);
-    if (part.use == CacheUse::draft) {
-      report.draft_bytes += bytes;
-      continue;
-    }
-    report.layers.push_back({part.block, i, sizes.stored / kPage});
-    report.bytes += bytes;
+    report.layers.push_back({caches[i].block, i, sizes.stored / KvStrategy::kTokens});
+    report.bytes += kv_bytes(sizes, context);
     page_bytes += sizes.stored;
   }
-  for (const CacheLayout::Recurrence& recurrence : layout.recurrences) {
-    report.state_bytes += sizeof(float) * recurrence.state_size;
+  report.bytes_per_token = page_bytes / KvStrategy::kTokens;
+  if (report.layers.size() == caches.size()) return report;
+  const CacheLayout drafted = cache_layout(model.weights(), kv, model.text().info().hidden);
+  report.draft_bytes = state_bytes(drafted) - report.state_bytes;
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    if (caches[i].use == CacheUse::draft) report.draft_bytes += kv_bytes(drafted.sizes(i), context);
   }
-  for (const CacheLayout::Window& window : layout.windows) {
-    report.state_bytes += sizeof(float) * static_cast<std::uint64_t>(window.rows) *
-                          static_cast<std::uint64_t>(window.channels);
-  }
-  report.bytes_per_token = page_bytes / kPage;
   return report;
 }
 

@@ -83,7 +83,7 @@ struct KvReport {
   std::uint64_t bytes_per_token = 0;  ///< Of tokens that are not kept in a finer form.
   std::uint64_t bytes = 0;            ///< For `context` tokens, in whole pages.
   std::vector<Layer> layers;          ///< Those of a draft head left out.
-  std::uint64_t draft_bytes = 0;      ///< For a draft head's layers, where it drafts.
+  std::uint64_t draft_bytes = 0;      ///< What a draft head's layers take more, where it drafts.
   /// For states of recurrences and windows of convolutions, whatever the context.
   std::uint64_t state_bytes = 0;
   std::uint64_t context = 0;
