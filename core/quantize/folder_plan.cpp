@@ -16,13 +16,6 @@ std::span<const TensorRule> checkpoint_rules(const LoadedModel& model) {
   return offer.architecture->checkpoint_rules(offer.offer);
 }
 
-/// The format that a layer will have in the folder; 0 bits where it is not quantized.
-LayerFormat written_format(const QuantizableLayer& layer, const LayerFormat& format) {
-  if (format.bits != kKeepBits) return format;
-  if (layer.matrix->scheme == nullptr) return {0, 0};
-  return {layer.matrix->format.bits, layer.matrix->format.group_size};
-}
-
 /// What most layers have; 0 bits where none is quantized.
 LayerFormat usual_format(std::span<const QuantizableLayer> layers,
                          std::span<const LayerFormat> formats) {
@@ -214,6 +207,12 @@ std::vector<std::string> stored_names(const QuantizableLayer& layer) {
     names.push_back(layer.name + parts[static_cast<std::size_t>(i)].suffix);
   }
   return names;
+}
+
+LayerFormat written_format(const QuantizableLayer& layer, const LayerFormat& format) {
+  if (format.bits != kKeepBits) return format;
+  if (layer.matrix->scheme == nullptr) return {0, 0};
+  return {layer.matrix->format.bits, layer.matrix->format.group_size};
 }
 
 FolderPlan plan_folder(const QuantizedFolder& folder) {

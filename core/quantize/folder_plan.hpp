@@ -47,6 +47,10 @@ const Sidecar* sidecar_of(const LoadedModel& model, std::string_view name);
 /// Names under which a layer's matrix lies in the source. [any-thread]
 std::vector<std::string> stored_names(const QuantizableLayer& layer);
 
+/// The format that a layer has in the folder, kept or not; 0 bits where it is not quantized.
+/// [any-thread]
+LayerFormat written_format(const QuantizableLayer& layer, const LayerFormat& format);
+
 /// The folder must outlive the plan. Throws Error(internal) for a sidecar that names no file.
 FolderPlan plan_folder(const QuantizedFolder& folder);
 

@@ -9,19 +9,10 @@
 namespace quiver {
 namespace {
 
-/// The format that a layer of the plan has in the folder; 0 bits where it is not quantized.
-LayerFormat format_of(const FolderPlan& plan, std::size_t layer) {
-  const LayerFormat& format = plan.formats[layer];
-  if (format.bits != kKeepBits) return format;
-  const StoredMatrix& matrix = *plan.layers[layer].matrix;
-  if (matrix.scheme == nullptr) return {0, 0};
-  return {matrix.format.bits, matrix.format.group_size};
-}
-
 nlohmann::json quantization(const QuantizedFolder& folder, const FolderPlan& plan) {
   nlohmann::json table = nlohmann::json::object();
   for (std::size_t i = 0; i < folder.layers.size(); ++i) {
-    const LayerFormat format = format_of(plan, i);
+    const LayerFormat format = written_format(plan.layers[i], plan.formats[i]);
     if (format.bits == 0) continue;
     table[plan.layers[i].name] = {{"bits", format.bits}, {"group_size", format.group_size}};
   }
@@ -44,7 +35,7 @@ class SidecarRecords {
       std::vector<std::string_view>& packed = packed_.emplace_back();
       for (std::size_t i = folder.layers.size(); i < plan.layers.size(); ++i) {
         const QuantizableLayer& layer = plan.layers[i];
-        const LayerFormat format = format_of(plan, i);
+        const LayerFormat format = written_format(plan.layers[i], plan.formats[i]);
         if (format.bits == 0 || !matches(file.sidecar->tensors, layer.name + ".weight")) continue;
         packed.push_back(layer.name);
         record.format = {format.bits, format.group_size};

@@ -20,6 +20,8 @@ import optiq  # noqa: F401  (makes its model types known to mlx-lm)
 from mlx.utils import tree_map
 from mlx_lm import convert, load
 from mlx_lm.utils import load_model
+from optiq.core.optimizer import optimize_mixed_precision
+from optiq.core.sensitivity import analyze_sensitivity_static
 from optiq.runtime.mtp.artifacts import expected_mtp_file
 from optiq.runtime.mtp.runtime import attach
 from safetensors import safe_open
@@ -203,6 +205,24 @@ class Interchange(unittest.TestCase):
         fused, stacked = (self.convert_qwen3_5(folder, *static) for folder in (source, unfused))
         self.assertEqual((fused / "model.safetensors").read_bytes(),
                          (stacked / "model.safetensors").read_bytes())
+
+    def test_compat_treats_routers_and_experts_as_mlx_optiq_does(self):
+        source = SHARED / "reference/qwen3_5/moe/checkpoint"
+        whole = self.work / "whole"  # stock mlx-lm knows no type of the text part alone
+        quiver("convert", source, "-o", whole, "--method", "static", "--candidate-bits", 16,
+               "--target-bpw", 32)
+        scores = analyze_sensitivity_static(mlx_model(whole))
+        for target in (4.5, 5, 6, 7):
+            with self.subTest(target=target):
+                want = {config.layer_name: config.bits
+                        for config in optimize_mixed_precision(scores, target, [4, 8]).configs}
+                out = self.work / f"compat-{target}"
+                report = quiver("convert", source, "-o", out, "--compat", "optiq", "--method",
+                                "static", "--target-bpw", target, "--candidate-bits", "4,8")
+                ours = {layer["name"]: layer["bits"] for layer in report["layers"]}
+                self.assertIn("language_model.model.layers.1.mlp.switch_mlp.up_proj", want)
+                self.assertEqual({name: ours[name] for name in want}, want)
+                self.assert_same_logits(out)
 
     def test_draft_heads_load_in_mlx_optiq(self):
         for source, layers in (("models/qwen3_5-tiny-real", 7),
