@@ -88,10 +88,12 @@ target_sources(quiver_core PRIVATE
   quantize/convert.cpp
   quantize/convert_records.cpp
   quantize/encoded_matrix.cpp
+  quantize/folder_plan.cpp
   quantize/kv_sensitivity.cpp
   quantize/layer_names.cpp
   quantize/layer_problem.cpp
   quantize/named_encoder.cpp
+  quantize/quantized_config.cpp
   quantize/quantized_folder.cpp
   quantize/quantized_folder_check.cpp
   quantize/refine_allocation.cpp

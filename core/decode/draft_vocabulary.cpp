@@ -13,6 +13,7 @@ namespace quiver {
 namespace {
 
 constexpr int kShare = 8;
+constexpr int kLeast = 4096;
 
 /// The matrix that a text model's logits come from: its head, or the embedding that stands for it.
 const StoredMatrix* output_matrix(const WeightStore& weights) {
@@ -45,10 +46,10 @@ std::vector<std::int32_t> read_ids(const std::filesystem::path& file, std::int64
 
 }  // namespace
 
-std::vector<std::int32_t> rank_tokens(std::span<const std::vector<std::int32_t>> texts,
-                                      int vocabulary) {
+std::vector<std::int32_t> frequent_tokens(std::span<const std::span<const std::int32_t>> texts,
+                                          int vocabulary) {
   std::vector<std::int64_t> counts(static_cast<std::size_t>(vocabulary));
-  for (const auto& text : texts) {
+  for (const auto text : texts) {
     for (const std::int32_t id : text) {
       if (id >= 0 && id < vocabulary) ++counts[static_cast<std::size_t>(id)];
     }
@@ -57,6 +58,7 @@ std::vector<std::int32_t> rank_tokens(std::span<const std::vector<std::int32_t>>
   std::iota(ids.begin(), ids.end(), 0);
   std::ranges::stable_sort(ids, std::ranges::greater(),
                            [&](std::int32_t id) { return counts[static_cast<std::size_t>(id)]; });
+  ids.resize(static_cast<std::size_t>(std::min(vocabulary, std::max(kLeast, vocabulary / kShare))));
   return ids;
 }
 
@@ -95,8 +97,7 @@ std::optional<DraftVocabulary> DraftVocabulary::load(const LoadedModel& model) {
     return std::nullopt;
   }
   std::vector<std::int32_t> ids = read_ids(file, whole->rows);
-  ids.resize(std::min(ids.size(), static_cast<std::size_t>(whole->rows / kShare)));
-  if (ids.empty()) return std::nullopt;
+  if (ids.empty() || static_cast<std::int64_t>(ids.size()) == whole->rows) return std::nullopt;
   return DraftVocabulary(*whole, std::move(ids));
 }
 

@@ -13,21 +13,22 @@ namespace quiver {
 
 class LoadedModel;
 
-/// Its file in a model folder: a JSON array of token ids, those that texts use most first.
+/// Its file in a model folder: a JSON array of the token ids that drafts are chosen from.
 inline constexpr const char* kDraftVocabularyFile = "draft_vocabulary.json";
 
-/// All token ids of a vocabulary by how often `texts` use them, equals by id: byte-pair encodings
-/// number their tokens by falling frequency. [any-thread]
-std::vector<std::int32_t> rank_tokens(std::span<const std::vector<std::int32_t>> texts,
-                                      int vocabulary);
+/// The eighth of a vocabulary, and no fewer than 4096 tokens, that `texts` use most, in that order;
+/// of equals those of lower id, since byte-pair encodings number their tokens by falling frequency.
+/// [any-thread]
+std::vector<std::int32_t> frequent_tokens(std::span<const std::span<const std::int32_t>> texts,
+                                          int vocabulary);
 
-/// Rows of a model's output matrix, for the tokens that its folder ranks first. A draft head's own
-/// layer is small; the matrix behind it can be a third of a model. Tokens beyond these are never
-/// drafted, and verified tokens are chosen among all. [any-thread]
+/// Rows of a model's output matrix, for the tokens of its folder's list. A draft head's own layer
+/// is small; the matrix behind it can be a third of a model. Tokens beyond these are never drafted,
+/// and verified tokens are chosen among all. [any-thread]
 class DraftVocabulary {
  public:
-  /// The first eighth of the folder's ranking. Nothing where the folder has none or the model's
-  /// output matrix cannot be told. Throws Error(bad_input) for a malformed file.
+  /// Nothing where the folder has no list, or one of all tokens, or where the model's output matrix
+  /// cannot be told. Throws Error(bad_input) for a malformed file.
   static std::optional<DraftVocabulary> load(const LoadedModel& model);
 
   std::span<const std::int32_t> ids() const noexcept { return ids_; }

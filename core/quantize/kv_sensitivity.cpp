@@ -119,7 +119,8 @@ std::string block_name(const WeightStore& weights, int block) {
 std::vector<KvLayerSensitivity> kv_layers(const WeightStore& weights) {
   std::map<int, KvLayerSensitivity> layers;
   for (const KvCachePart& part : weights.kv_caches()) {
-    if (part.block < 0) continue;  // kv_config.json could not name it
+    // kv_config.json could not name one of no block; a draft head's changes no prediction.
+    if (part.block < 0 || part.use == CacheUse::draft) continue;
     const auto [entry, is_new] = layers.try_emplace(part.block);
     KvLayerSensitivity& layer = entry->second;
     if (is_new) {
