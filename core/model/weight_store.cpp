@@ -74,7 +74,8 @@ void WeightStore::begin_block(int index) {
 }
 
 bool WeightStore::has(std::string_view name) const {
-  return checkpoint_ != nullptr && checkpoint_->find(name) != nullptr;
+  if (checkpoint_ == nullptr) return assumed_.contains(name);
+  return checkpoint_->find(name) != nullptr;
 }
 
 int WeightStore::shape(std::string_view name, std::span<std::int64_t> sizes) const {

@@ -142,6 +142,9 @@ class WeightStore : public Weights,
   /// checkpoint must outlive the store.
   WeightStore(const Checkpoint* checkpoint, const ModelConfig& config, SchemeSource schemes);
 
+  /// On a bare config: tensors that has() speaks of as if they were there.
+  void assume(std::set<std::string, std::less<>> names) { assumed_ = std::move(names); }
+
   void begin_block(int index) override;
   Linear linear(std::string_view name, int outputs, int inputs, const LinearSpec& spec) override;
   Embedding embedding(std::string_view name, int rows, int width) override;
@@ -198,6 +201,7 @@ class WeightStore : public Weights,
   const ModelConfig& config_;
   SchemeSource schemes_;
   int block_ = -1;
+  std::set<std::string, std::less<>> assumed_;
   std::set<std::string, std::less<>> taken_;
   std::vector<LinearPart> linears_;
   std::vector<EmbeddingPart> embeddings_;
