@@ -92,9 +92,11 @@ void Sequence::accept(int rows) {
     const auto keep = at(layout_->windows[conv].rows);
     const auto channels = at(layout_->windows[conv].channels);
     // The new window is the last `keep` rows of [old window; accepted inputs].
+    if (rows > 0) require_recorded(rows, recording.size() / channels);
     const std::size_t taken = std::min(at(rows), keep) * channels;
     std::copy(window.begin() + static_cast<std::ptrdiff_t>(taken), window.end(), window.begin());
-    const auto end = recording.begin() + static_cast<std::ptrdiff_t>(at(rows) * channels);
+    const auto end = recording.begin() +
+                     static_cast<std::ptrdiff_t>(std::min(at(rows) * channels, recording.size()));
     std::copy(end - static_cast<std::ptrdiff_t>(taken), end,
               window.end() - static_cast<std::ptrdiff_t>(taken));
     recording.clear();
@@ -102,6 +104,12 @@ void Sequence::accept(int rows) {
   length_ += rows;
   pending_ = 0;
   cut_pages();
+}
+
+/// Of rows that are computed as a whole the last alone may be known.
+void Sequence::require_recorded(int rows, std::size_t recorded) const {
+  if (rows == pending_ || recorded == at(pending_)) return;
+  throw Error(ErrorCode::internal, "a part of a prompt's rows was accepted");
 }
 
 void Sequence::accept_recurrences(int rows) {
@@ -254,8 +262,11 @@ std::span<const float> Sequence::window(CausalConv conv) const {
   return windows_[at(conv.id)];
 }
 
-void Sequence::record(CausalConv conv, std::span<const float> inputs) {
-  recordings_[at(conv.id)].assign(inputs.begin(), inputs.end());
+void Sequence::record(CausalConv conv, std::span<const float> inputs, bool is_whole) {
+  const CacheLayout::Window& window = layout_->windows[at(conv.id)];
+  const std::size_t needed = at(window.rows) * at(window.channels);
+  const auto kept = is_whole && inputs.size() > needed ? inputs.last(needed) : inputs;
+  recordings_[at(conv.id)].assign(kept.begin(), kept.end());
 }
 
 void Sequence::record(DeltaRule rule, std::vector<float> updates) {

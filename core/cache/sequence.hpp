@@ -103,8 +103,8 @@ class Sequence {
   /// Error(resources), leaving the sequence as it was.
   void begin(int rows);
 
-  /// Ends the pass: the first `rows` of the pending ones are settled, the others forgotten. Some
-  /// but not all of them only where they are not rows of a prompt, if the model has recurrences;
+  /// Ends the pass: the first `rows` of the pending ones are settled, the others forgotten. Rows
+  /// of a prompt, in a model that keeps windows or states, are accepted all or none:
   /// Error(internal) otherwise.
   void accept(int rows);
 
@@ -161,11 +161,14 @@ class Sequence {
   std::span<const float> hidden_state() const { return window(hidden_slot()); }
 
   /// Records the final hidden states [pending, hidden] of this pass's rows.
-  void record_hidden(std::span<const float> states) { record(hidden_slot(), states); }
+  void record_hidden(std::span<const float> states, bool is_whole) {
+    record(hidden_slot(), states, is_whole);
+  }
 
   /// Records this pass's inputs [pending, channels] of a convolution, so that accept() can move its
-  /// window to any of them.
-  void record(CausalConv conv, std::span<const float> inputs);
+  /// window to any of them; where
+  /// the pass `is_whole`, only the last are kept, and it is accepted as a whole or not at all.
+  void record(CausalConv conv, std::span<const float> inputs, bool is_whole);
 
   /// The state of a recurrence with the updates that the pass has to fold in before it reads it.
   /// Folding, which clears them, changes nothing of what is settled; tentative rows leave `values`
@@ -189,6 +192,7 @@ class Sequence {
   CausalConv hidden_slot() const {
     return {static_cast<std::int32_t>(layout_->windows.size()) - 1};
   }
+  void require_recorded(int rows, std::size_t recorded) const;
   void accept_recurrences(int rows);
   void cut_pages();
   void check_at_page(const char* action) const;

@@ -20,7 +20,7 @@ void Engine::remember(ForwardOps& ops, const Batch& batch, Tensor hidden) const 
     const auto target = before.begin() + (own.data() - states.data());
     std::ranges::copy(segment.sequence->hidden_state(), target);
     std::ranges::copy(own.first(own.size() - width), target + static_cast<std::ptrdiff_t>(width));
-    segment.sequence->record_hidden(own);
+    segment.sequence->record_hidden(own, segment.form == RowForm::prompt);
   }
   draft_head_->remember(ops, ops.adopt(before, hidden.width));
 }

@@ -362,7 +362,8 @@ Tensor ForwardOps::causal_conv(Tensor x, CausalConv conv, const CausalConvUse& u
     };
     for_rows(segment.rows, channels * static_cast<std::size_t>(part.kernel), convolve);
     segment.sequence->record(
-        conv, {row(in, segment.first_row), static_cast<std::size_t>(segment.rows) * channels});
+        conv, {row(in, segment.first_row), static_cast<std::size_t>(segment.rows) * channels},
+        segment.form == RowForm::prompt);
   }
   return result;
 }

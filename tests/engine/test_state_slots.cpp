@@ -41,7 +41,7 @@ TEST_F(StateSlots, accepting_n_rows_leaves_the_state_of_having_fed_only_those) {
     test.engine.feed_prompt(sequence, std::span(ids).first(10));
     std::vector<std::int32_t> draft(ids.begin() + 10, ids.begin() + 10 + accepted);
     draft.resize(7, 5);
-    const Feed tentative{&sequence, draft, Wanted::all};
+    const Feed tentative{&sequence, draft, Wanted::all, RowForm::decode};
     test.engine.forward({&tentative, 1});
     sequence.accept(accepted);
     const auto rest = std::span(ids).subspan(10 + static_cast<std::size_t>(accepted));
