@@ -7,10 +7,8 @@
 #include <array>
 #include <numeric>
 #include <optional>
-#include <quiver/draft_head.hpp>
 #include <quiver/error.hpp>
 
-#include "core/decode/draft_vocabulary.hpp"
 #include "core/model/available_memory.hpp"
 #include "core/model/checkpoint.hpp"
 #include "core/model/role_name.hpp"
@@ -23,7 +21,6 @@
 #include "core/quantize/refine_allocation.hpp"
 #include "core/quantize/shared_sweep.hpp"
 #include "core/quantize/tower_file.hpp"
-#include "core/tensor/atomic_file.hpp"
 
 namespace quiver {
 namespace {
@@ -310,7 +307,7 @@ class Converter {
     } else if (!folder.strips_modalities && !towers.empty()) {
       result_.warnings.push_back(towers_warning(towers));
     }
-    write_draft_vocabulary(staging.path());
+    write_draft_vocabulary(*model_, texts_, staging.path());
     result_.bytes = written.bytes;
     result_.sidecar_bytes = written.sidecar_bytes;
     result_.bpw_true = 8.0 * static_cast<double>(written.bytes) /
@@ -323,18 +320,6 @@ class Converter {
     measure_written(staging);
     staging.commit();
     checkpoint_->remove();
-  }
-
-  /// What a draft head chooses from: what the calibration texts use most.
-  void write_draft_vocabulary(const std::filesystem::path& folder) const {
-    const Model& model = model_->model();
-    const void* text = model.extension(TextModel::kInterfaceId);
-    if (text == nullptr || model.extension(DraftHead::kInterfaceId) == nullptr) return;
-    std::vector<std::span<const std::int32_t>> texts;
-    for (const CalibrationInput& input : texts_) texts.emplace_back(input.tokens);
-    const int vocabulary = static_cast<const TextModel*>(text)->info().vocabulary;
-    const std::string json = nlohmann::json(frequent_tokens(texts, vocabulary)).dump();
-    write_file(folder / kDraftVocabularyFile, std::as_bytes(std::span(json)));
   }
 
   std::uint64_t written_bytes() const {

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <quiver/draft_head.hpp>
 #include <set>
 #include <span>
 
+#include "core/decode/draft_vocabulary.hpp"
 #include "core/model/checkpoint.hpp"
 #include "core/model/role_name.hpp"
 #include "core/plugin/sha256.hpp"
+#include "core/tensor/atomic_file.hpp"
 
 namespace quiver {
 
@@ -46,6 +49,16 @@ nlohmann::json texts_record(std::span<const CalibrationInput> texts) {
                       {"block_length", visibility.block_length}});
   }
   return sha256_hex(record.dump());
+}
+
+void write_draft_vocabulary(const LoadedModel& model, std::span<const CalibrationInput> texts,
+                            const std::filesystem::path& folder) {
+  if (!model.is_text() || model.model().extension(DraftHead::kInterfaceId) == nullptr) return;
+  std::vector<std::span<const std::int32_t>> tokens;
+  for (const CalibrationInput& text : texts) tokens.emplace_back(text.tokens);
+  const auto ids = frequent_tokens(tokens, model.text().info().vocabulary);
+  const std::string json = nlohmann::json(ids).dump();
+  write_file(folder / kDraftVocabularyFile, std::as_bytes(std::span(json)));
 }
 
 nlohmann::json metadata(const Conversion& conversion, const ConvertOptions& options) {

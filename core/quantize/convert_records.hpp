@@ -20,6 +20,11 @@ nlohmann::json texts_record(std::span<const CalibrationInput> texts);
 /// optiq_metadata.json, as the reference package writes it, with true sizes added.
 nlohmann::json metadata(const Conversion& conversion, const ConvertOptions& options);
 
+/// Writes what a draft head chooses from (see DraftVocabulary): what the texts use most. Nothing
+/// for a model without such a head.
+void write_draft_vocabulary(const LoadedModel& model, std::span<const CalibrationInput> texts,
+                            const std::filesystem::path& folder);
+
 /// sensitivity.json: the table of divergences, which read_sensitivity() and the reference package
 /// read.
 nlohmann::json sensitivity_record(const Conversion& conversion, const ConvertOptions& options,

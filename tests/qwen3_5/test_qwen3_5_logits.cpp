@@ -1,4 +1,9 @@
 // Logits and greedy texts of the Qwen3.5 family: dense and with experts, float and quantized.
+#include <fstream>
+#include <iterator>
+
+#include "core/eval/perplexity.hpp"
+#include "core/text/tokenizer.hpp"
 #include "tests/qwen3_5/qwen3_5_models.hpp"
 
 namespace quiver::test {
@@ -107,6 +112,25 @@ TEST(Qwen3_5Trained, logits_and_greedy_texts_are_the_recorded_ones) {
     const auto want = ids_of(cases[i].at("greedy_ids"));
     EXPECT_EQ(greedy(test.engine, prompt, want.size()), want) << i;
   }
+}
+
+TEST(Qwen3_5Trained, perplexity_is_the_recorded_one) {
+  const auto folder = shared("models/qwen3_5-tiny-real");
+  const nlohmann::json expected = read_json_file(folder / "expected.json");
+  const nlohmann::json& heldout = expected.at("heldout_perplexity");
+  std::ifstream file(folder / "heldout.txt", std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  const auto ids = text::Tokenizer::load_folder(folder).encode(text, false);
+  ASSERT_EQ(ids.size(), heldout.at("tokens_total").get<std::size_t>());
+  TestEngine test{load_qwen3_5(folder)};
+  PerplexityOptions options;
+  options.context = heldout.at("window");
+  const std::size_t count = options.context * heldout.at("windows").get<std::size_t>();
+  const Perplexity result = perplexity(test.engine, std::span(ids).first(count), options);
+  EXPECT_EQ(result.tokens, heldout.at("scored_tokens").get<std::size_t>());
+  const double want = heldout.at("perplexity");
+  EXPECT_NEAR(result.perplexity, want,
+              want * expected.at("tolerances").at("perplexity_rel").get<double>());
 }
 
 }  // namespace
