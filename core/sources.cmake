@@ -68,6 +68,7 @@ target_sources(quiver_core PRIVATE
   model/gguf_tensors.cpp
   model/gguf_tokenizer.cpp
   model/gguf_vocabulary.cpp
+  model/image_parts.cpp
   model/import_gguf.cpp
   model/json_file.cpp
   model/loaded_model.cpp
@@ -102,4 +103,11 @@ target_sources(quiver_core PRIVATE
   quantize/static_scores.cpp
   quantize/sweep_checkpoint.cpp
   quantize/tower_file.cpp
-  quantize/uniform_results.cpp)
+  quantize/uniform_results.cpp
+  vision/conv_panels.cpp
+  vision/detections.cpp
+  vision/detector_run.cpp
+  vision/image_attention.cpp
+  vision/image_conv.cpp
+  vision/image_memory.cpp
+  vision/image_pass.cpp)

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/kernels/image_kernels.hpp"
 #include "core/kernels/packed_weights.hpp"
 
 namespace quiver {
@@ -70,6 +71,7 @@ struct KernelTable {
   const FloatKernels* floats;
   const PackedKernels* packed;
   const ElementKernels* elements;
+  const ImageKernels* images;
 };
 
 /// The tables that this machine can run, best first; the last one is "generic". [any-thread]
@@ -86,14 +88,17 @@ std::string kernel_choice();
 const FloatKernels& generic_float_kernels();
 const PackedKernels& generic_packed_kernels();
 const ElementKernels& generic_element_kernels();
+const ImageKernels& generic_image_kernels();
 #if defined(__x86_64__)
 const FloatKernels& avx2_float_kernels();
 const PackedKernels& avx2_packed_kernels();
 const ElementKernels& avx2_element_kernels();
+const ImageKernels& avx2_image_kernels();
 const PackedKernels& avx2vnni_packed_kernels();
 const FloatKernels& avx512_float_kernels();
 const PackedKernels& avx512_packed_kernels();
 const ElementKernels& avx512_element_kernels();
+const ImageKernels& avx512_image_kernels();
 const PackedKernels& avx512vnni_packed_kernels();
 #elif defined(__aarch64__)
 const FloatKernels& neon_float_kernels();

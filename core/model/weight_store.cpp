@@ -78,7 +78,8 @@ bool WeightStore::read(std::string_view name, std::span<float> values) {
   return true;
 }
 
-void* WeightStore::extension(std::string_view) {
+void* WeightStore::extension(std::string_view interface_id) {
+  if (interface_id == ImageWeights::kInterfaceId) return static_cast<ImageWeights*>(&images_);
   return nullptr;
 }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/model/image_parts.hpp"
 #include "core/model/model_config.hpp"
 #include "core/model/stored_matrix.hpp"
 
@@ -106,7 +107,11 @@ class WeightStore : public Weights {
   std::span<const CausalConvPart> causal_convs() const noexcept { return causal_convs_; }
   std::span<const KvCachePart> kv_caches() const noexcept { return kv_caches_; }
 
+  /// Convolutions of models that look at pictures.
+  const ImageParts& images() const noexcept { return images_; }
+
  private:
+  friend class ImageParts;
   StoredMatrix matrix(const std::string& name, std::int64_t rows, std::int64_t columns);
   StoredMatrix quantized(const std::string& name, std::int64_t rows, std::int64_t columns);
   bool match_format(const std::string& name, StoredMatrix& matrix, DType parameter_type,
@@ -124,6 +129,7 @@ class WeightStore : public Weights {
   std::vector<CausalConvPart> causal_convs_;
   std::vector<RopePart> ropes_;
   std::vector<KvCachePart> kv_caches_;
+  ImageParts images_{*this};
 };
 
 }  // namespace quiver
