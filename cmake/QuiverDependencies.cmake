@@ -6,6 +6,13 @@ find_package(Threads REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(libffi REQUIRED IMPORTED_TARGET libffi)
+# The image libraries, where they are wanted: quiver_find_image_libraries(REQUIRED), or (QUIET) to take
+# them where they are here. By the time of the call plugins have said whether they need them.
+macro(quiver_find_image_libraries)
+  pkg_check_modules(libjpeg ${ARGN} IMPORTED_TARGET GLOBAL libjpeg)
+  pkg_check_modules(libpng ${ARGN} IMPORTED_TARGET GLOBAL libpng)
+  pkg_check_modules(libwebp ${ARGN} IMPORTED_TARGET GLOBAL libwebp libwebpdemux)
+endmacro()
 if(QUIVER_TESTS)
   find_package(GTest REQUIRED)
 endif()
