@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <quiver/error.hpp>
 #include <string>
+#include <utility>
 
 namespace quiver {
 namespace {
@@ -18,6 +19,14 @@ std::size_t bytes_of(const std::vector<std::vector<float>>& windows) {
   return bytes;
 }
 
+std::size_t bytes_of(const std::vector<RecurrentState>& states) {
+  std::size_t bytes = 0;
+  for (const RecurrentState& state : states) {
+    bytes += (state.values.size() + state.updates.size()) * sizeof(float);
+  }
+  return bytes;
+}
+
 }  // namespace
 
 std::size_t page_bytes(const CacheLayout& layout, int tokens) {
@@ -29,7 +38,7 @@ std::size_t page_bytes(const CacheLayout& layout, int tokens) {
 }
 
 std::size_t SequenceState::size_bytes() const noexcept {
-  return bytes_of(windows);
+  return bytes_of(windows) + bytes_of(recurrences);
 }
 
 std::size_t SequencePart::unshared_bytes() const noexcept {
@@ -44,7 +53,9 @@ Sequence::Sequence(PagePool& pool, const CacheLayout& layout)
     : pool_(&pool),
       layout_(&layout),
       tables_(layout.kv_layers.size()),
-      recordings_(layout.windows.size()) {
+      recordings_(layout.windows.size()),
+      recurrences_(layout.recurrences.size()),
+      recurrence_recordings_(layout.recurrences.size()) {
   for (const CacheLayout::Window& window : layout.windows) {
     windows_.emplace_back(at(window.rows) * at(window.channels), 0.0F);
   }
@@ -73,6 +84,7 @@ void Sequence::begin(int rows) {
 void Sequence::accept(int rows) {
   if (rows < 0 || rows > pending_)
     throw Error(ErrorCode::internal, "accepted more rows than were fed");
+  accept_recurrences(rows);
   for (std::size_t conv = 0; conv < windows_.size(); ++conv) {
     auto& recording = recordings_[conv];
     if (recording.empty()) continue;
@@ -92,12 +104,30 @@ void Sequence::accept(int rows) {
   cut_pages();
 }
 
+void Sequence::accept_recurrences(int rows) {
+  const bool is_part = rows > 0 && rows < pending_;
+  const auto is_whole = [](const RecurrentState& r) { return !r.values.empty(); };
+  if (is_part && std::ranges::any_of(recurrence_recordings_, is_whole)) {
+    throw Error(ErrorCode::internal, "a part of a prompt's rows was accepted");
+  }
+  for (std::size_t rule = 0; rule < recurrences_.size(); ++rule) {
+    RecurrentState& recorded = recurrence_recordings_[rule];
+    if (rows > 0 && is_whole(recorded)) {
+      recurrences_[rule].values = std::move(recorded.values);
+    } else if (rows > 0 && !recorded.updates.empty()) {
+      recorded.updates.resize(at(rows) * layout_->recurrences[rule].update_size);
+      recurrences_[rule].updates = std::move(recorded.updates);
+    }
+    recorded = {};
+  }
+}
+
 bool Sequence::can_truncate(int length) const noexcept {
   if (length == length_ || length == 0) return true;
   for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
     if (!tables_[layer].can_cut(layout_->sizes(layer), length)) return false;
   }
-  return windows_.empty();
+  return windows_.empty() && recurrences_.empty();
 }
 
 void Sequence::truncate(int length) {
@@ -111,6 +141,7 @@ void Sequence::truncate(int length) {
   cut_pages();
   if (length == 0) {
     for (auto& window : windows_) std::ranges::fill(window, 0.0F);
+    for (RecurrentState& state : recurrences_) state = {};
   }
 }
 
@@ -129,7 +160,13 @@ void Sequence::check_at_page(const char* action) const {
 }
 
 SequenceState Sequence::state() const {
-  return {windows_, position_offset_};
+  return {windows_, recurrences_, position_offset_};
+}
+
+void Sequence::set_state(SequenceState state) noexcept {
+  windows_ = std::move(state.windows);
+  recurrences_ = std::move(state.recurrences);
+  position_offset_ = state.position_offset;
 }
 
 SequencePart Sequence::part(int start) const {
@@ -148,7 +185,7 @@ void Sequence::extend(std::span<const SequencePart* const> parts) {
   check_at_page("extended");
   if (parts.empty()) return;
   const SequenceState& last = parts.back()->state;
-  std::vector<std::vector<float>> windows = last.windows;  // what may throw comes first
+  SequenceState taken = last;  // what may throw comes first
   for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
     std::size_t pages = 0;
     for (const SequencePart* part : parts) pages += part->pages[layer].size();
@@ -161,8 +198,7 @@ void Sequence::extend(std::span<const SequencePart* const> parts) {
     length_ += part->tokens;
   }
   cut_pages();
-  windows_ = std::move(windows);
-  position_offset_ = last.position_offset;
+  set_state(std::move(taken));
 }
 
 void Sequence::complete(SequencePart& part, int start) const {
@@ -195,15 +231,14 @@ void Sequence::restore(const SavedSequence& saved) {
   if (length_ > saved.length) {
     throw Error(ErrorCode::internal, "a sequence holds more than what is restored");
   }
-  std::vector<std::vector<float>> windows = saved.state.windows;  // what may throw comes first
+  SequenceState taken = saved.state;  // what may throw comes first
   std::vector<LayerPages> tables;
   for (std::size_t layer = 0; layer < tables_.size(); ++layer) {
     tables.push_back(
         tables_[layer].restored(*pool_, layout_->sizes(layer), saved.layers[layer], saved.length));
   }
   tables_ = std::move(tables);
-  windows_ = std::move(windows);
-  position_offset_ = saved.state.position_offset;
+  set_state(std::move(taken));
   length_ = saved.length;
 }
 
@@ -224,8 +259,16 @@ void Sequence::record(CausalConv conv, std::span<const float> inputs) {
   recordings_[at(conv.id)].assign(inputs.begin(), inputs.end());
 }
 
+void Sequence::record(DeltaRule rule, std::vector<float> updates) {
+  recurrence_recordings_[index_of(rule)].updates = std::move(updates);
+}
+
+void Sequence::record_whole(DeltaRule rule, std::vector<float> values) {
+  recurrence_recordings_[index_of(rule)].values = std::move(values);
+}
+
 std::size_t Sequence::size_bytes() const {
-  std::size_t bytes = bytes_of(windows_);
+  std::size_t bytes = bytes_of(windows_) + bytes_of(recurrences_);
   for (const LayerPages& table : tables_) bytes += table.size_bytes();
   return bytes;
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <quiver/handles.hpp>
 #include <quiver/kv_strategy.hpp>
+#include <quiver/recurrence.hpp>
 #include <span>
 #include <vector>
 
@@ -25,9 +26,14 @@ struct CacheLayout {
     int rows = 0;  ///< Past inputs a convolution needs: kernel - 1.
     int channels = 0;
   };
-  std::vector<KvLayer> kv_layers;  ///< By KvCache::id.
-  std::vector<Window> windows;     ///< By CausalConv::id.
-  int recent = 0;                  ///< See KvPlan.
+  struct Recurrence {
+    std::size_t state_size = 0;   ///< Values of the state.
+    std::size_t update_size = 0;  ///< Values of what one row changes it by.
+  };
+  std::vector<KvLayer> kv_layers;       ///< By KvCache::id.
+  std::vector<Window> windows;          ///< By CausalConv::id.
+  std::vector<Recurrence> recurrences;  ///< By DeltaRule::id.
+  int recent = 0;                       ///< See KvPlan.
 
   PageSizes sizes(std::size_t layer) const {
     return {kv_layers[layer].page_bytes, kv_layers[layer].fresh_bytes, recent};
@@ -38,9 +44,18 @@ struct CacheLayout {
 /// [any-thread]
 std::size_t page_bytes(const CacheLayout& layout, int tokens);
 
+/// A recurrence's state and the updates of settled rows that are not in it yet. States are large
+/// and updates small: a pass leaves updates behind, and the next one that reads the state folds
+/// those in that were accepted.
+struct RecurrentState {
+  std::vector<float> values;   ///< Empty = zeros: nothing has been folded in yet.
+  std::vector<float> updates;  ///< Of rows in order, each of Recurrence::update_size values.
+};
+
 /// What a sequence holds beside its pages: with the pages of the same tokens, enough to go on.
 struct SequenceState {
   std::vector<std::vector<float>> windows;  ///< By CausalConv::id: [rows, channels].
+  std::vector<RecurrentState> recurrences;  ///< By DeltaRule::id.
   int position_offset = 0;
 
   std::size_t size_bytes() const noexcept;
@@ -90,7 +105,9 @@ class Sequence {
   /// Error(resources), leaving the sequence as it was.
   void begin(int rows);
 
-  /// Ends the pass: the first `rows` of the pending ones are settled, the others forgotten.
+  /// Ends the pass: the first `rows` of the pending ones are settled, the others forgotten. Some
+  /// but not all of them only where they are not rows of a prompt, if the model has recurrences;
+  /// Error(internal) otherwise.
   void accept(int rows);
 
   /// Whether the tokens from `length` on can be forgotten: all of them always, otherwise where no
@@ -145,14 +162,30 @@ class Sequence {
   /// window to any of them.
   void record(CausalConv conv, std::span<const float> inputs);
 
+  /// The state of a recurrence with the updates that the pass has to fold in before it reads it.
+  /// Folding, which clears them, changes nothing of what is settled; tentative rows leave `values`
+  /// alone.
+  RecurrentState& recurrence(DeltaRule rule) { return recurrences_[index_of(rule)]; }
+
+  /// Records what this pass's rows change the state by [pending, update_size], so that accept() can
+  /// keep any of them.
+  void record(DeltaRule rule, std::vector<float> updates);
+
+  /// Records the state behind this pass's last row, where the rows were computed together: such a
+  /// pass is accepted as a whole or not at all.
+  void record_whole(DeltaRule rule, std::vector<float> values);
+
   /// Bytes of pages and state that this sequence holds (shared pages counted in full).
   std::size_t size_bytes() const;
 
  private:
   static std::size_t index_of(KvCache layer) { return static_cast<std::size_t>(layer.id); }
+  static std::size_t index_of(DeltaRule rule) { return static_cast<std::size_t>(rule.id); }
+  void accept_recurrences(int rows);
   void cut_pages();
   void check_at_page(const char* action) const;
   SequenceState state() const;
+  void set_state(SequenceState state) noexcept;
 
   PagePool* pool_;
   const CacheLayout* layout_;
@@ -162,6 +195,9 @@ class Sequence {
   std::vector<LayerPages> tables_;              // [layer]
   std::vector<std::vector<float>> windows_;     // [conv][rows * channels]
   std::vector<std::vector<float>> recordings_;  // [conv][pending * channels]
+  std::vector<RecurrentState> recurrences_;     // [rule]
+  /// What the pass under way has recorded; `values` where its rows were computed together.
+  std::vector<RecurrentState> recurrence_recordings_;  // [rule]
 };
 
 }  // namespace quiver

@@ -30,6 +30,9 @@ CacheLayout cache_layout(const WeightStore& weights, const KvPlan& kv) {
   for (const CausalConvPart& part : weights.causal_convs()) {
     layout.windows.push_back({part.kernel - 1, part.channels});
   }
+  for (const DeltaRulePart& part : weights.delta_rules()) {
+    layout.recurrences.push_back({part.state_size(), part.update_size()});
+  }
   return layout;
 }
 

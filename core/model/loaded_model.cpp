@@ -25,7 +25,7 @@ LoadedModel::LoadedModel(const std::filesystem::path& path, const ArchitectureSo
   const Architecture& architecture = *architecture_.architecture;
   if (!is_bare) {
     checkpoint_ = std::make_unique<Checkpoint>(
-        folder_, architecture.checkpoint_rules(architecture_.offer), config_);
+        folder_, architecture.checkpoint_rules(architecture_.offer), config_, sidecars());
   }
   weights_ = std::make_unique<WeightStore>(checkpoint_.get(), config_, schemes);
   model_.reset(architecture.create(architecture_.offer, config_, *weights_));
@@ -34,6 +34,12 @@ LoadedModel::LoadedModel(const std::filesystem::path& path, const ArchitectureSo
                 "report this to the plugin's author");
   }
   weights_->finish();
+}
+
+std::span<const Sidecar> LoadedModel::sidecars() const {
+  const void* found = architecture_.architecture->extension(Sidecars::kInterfaceId);
+  if (found == nullptr) return {};
+  return static_cast<const Sidecars*>(found)->sidecars(architecture_.offer);
 }
 
 bool LoadedModel::is_text() const noexcept {

@@ -48,6 +48,9 @@ class LoadedModel {
   /// nullptr for a bare config.
   const Checkpoint* checkpoint() const noexcept { return checkpoint_.get(); }
 
+  /// Files beside the weights that the family knows of.
+  std::span<const Sidecar> sidecars() const;
+
   /// The model as a text model; throws Error(usage) where it is none.
   const TextModel& text() const;
 

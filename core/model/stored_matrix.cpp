@@ -1,6 +1,7 @@
 // A weight matrix as it lies in a checkpoint: dense in a float type, or quantized by a scheme.
 #include "core/model/stored_matrix.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <quiver/error.hpp>
 #include <vector>
@@ -34,16 +35,38 @@ void decode_affine(const StoredMatrix& matrix, std::int64_t first, std::int64_t 
 }  // namespace
 
 std::size_t StoredMatrix::size_bytes() const {
-  std::size_t bytes = dense.size();
-  for (int i = 0; i < part_count; ++i) bytes += parts[static_cast<std::size_t>(i)].size();
+  std::size_t bytes = 0;
+  for (const auto& part : stored_bytes()) bytes += part.size();
   return bytes;
+}
+
+std::vector<std::span<const std::byte>> StoredMatrix::stored_bytes() const {
+  std::vector<std::span<const std::byte>> all(pieces.begin(), pieces.end());
+  if (!dense.empty()) all.push_back(dense);
+  all.insert(all.end(), parts.begin(), parts.begin() + part_count);
+  return all;
+}
+
+const std::byte* StoredMatrix::dense_row(std::int64_t row) const noexcept {
+  const std::size_t bytes = static_cast<std::size_t>(columns) * quiver::size_bytes(dtype);
+  if (pieces.empty()) return dense.data() + static_cast<std::size_t>(row) * bytes;
+  const std::int64_t piece_rows = rows / static_cast<std::int64_t>(pieces.size());
+  return pieces[static_cast<std::size_t>(row / piece_rows)].data() +
+         static_cast<std::size_t>(row % piece_rows) * bytes;
 }
 
 void StoredMatrix::decode(std::int64_t first, std::int64_t count, std::span<float> out) const {
   if (scheme == nullptr) {
-    const std::size_t row = static_cast<std::size_t>(columns) * quiver::size_bytes(dtype);
-    decode_floats(dtype, dense.data() + static_cast<std::size_t>(first) * row,
-                  static_cast<std::size_t>(count * columns), out.data());
+    const std::int64_t piece_rows =
+        pieces.empty() ? rows : rows / static_cast<std::int64_t>(pieces.size());
+    float* target = out.data();
+    while (count > 0) {
+      const std::int64_t together = std::min(count, piece_rows - first % piece_rows);
+      decode_floats(dtype, dense_row(first), static_cast<std::size_t>(together * columns), target);
+      target += together * columns;
+      first += together;
+      count -= together;
+    }
   } else if (scheme->packed_format(format) == PackedFormat::affine &&
              (format.bits == 4 || format.bits == 8) && format.group_size % 32 == 0) {
     decode_affine(*this, first, count, out.data());
@@ -55,9 +78,10 @@ void StoredMatrix::decode(std::int64_t first, std::int64_t count, std::span<floa
 }
 
 const float* StoredMatrix::direct(std::int64_t first) const {
-  if (dtype != DType::f32 || dense.empty()) return nullptr;
-  if (reinterpret_cast<std::uintptr_t>(dense.data()) % alignof(float) != 0) return nullptr;
-  return reinterpret_cast<const float*>(dense.data()) + first * columns;
+  if (dtype != DType::f32 || scheme != nullptr || !is_dense()) return nullptr;
+  const std::byte* row = dense_row(first);
+  if (reinterpret_cast<std::uintptr_t>(row) % alignof(float) != 0) return nullptr;
+  return reinterpret_cast<const float*>(row);
 }
 
 void decode_floats(DType dtype, const std::byte* bytes, std::size_t count, float* out) {

@@ -1,6 +1,7 @@
 // Applies a family's tensor rules to names.
 #include "core/model/tensor_rules.hpp"
 
+#include <charconv>
 #include <vector>
 
 namespace quiver {
@@ -11,7 +12,7 @@ namespace {
 bool match(std::string_view pattern, std::string_view name, std::vector<std::string>& stars) {
   if (pattern.empty()) return name.empty();
   if (pattern == "**") {
-    stars.emplace_back(name);
+    if (!name.empty()) stars.emplace_back(name);
     return !name.empty();
   }
   if (pattern.front() != '*') {
@@ -46,24 +47,72 @@ bool holds(const char* condition, const Config& config) {
   return config.flag(condition + (is_negated ? 1 : 0), false) != is_negated;
 }
 
+/// Replaces the beginning of `name` where a prefix rule says so.
+void apply_prefix(const TensorRule& rule, std::string& name, const Config& config) {
+  const std::string_view from = rule.from;
+  if (!name.starts_with(from) || !holds(rule.condition, config)) return;
+  name.replace(0, from.size(), rule.to);
+}
+
+/// The number that the last `*` matched.
+int index_of(const std::vector<std::string>& stars, std::string_view name) {
+  int index = -1;
+  if (!stars.empty()) {
+    const std::string& text = stars.back();
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), index);
+    if (error != std::errc() || end != text.data() + text.size()) index = -1;
+  }
+  // More than any real model stacks.
+  if (index >= 0 && index < 65536) return index;
+  throw Error(ErrorCode::bad_input, "the place in a stack of tensors is no number that can be",
+              std::string(name), "use a complete checkpoint");
+}
+
 }  // namespace
 
+bool matches(std::string_view pattern, std::string_view name) {
+  std::vector<std::string> stars;
+  return match(pattern, name, stars);
+}
+
+std::string apply_prefixes(std::span<const TensorRule> rules, std::string_view name,
+                           const Config& config) {
+  std::string result(name);
+  for (const TensorRule& rule : rules) {
+    if (rule.kind == TensorRuleKind::prefix) apply_prefix(rule, result, config);
+  }
+  return result;
+}
+
 AppliedRule apply_rules(std::span<const TensorRule> rules, std::string_view name,
-                        const Config& config) {
+                        const Config& config, const LayoutTest& is_original) {
+  std::string current(name);
   std::vector<std::string> stars;
   for (const TensorRule& rule : rules) {
+    if (rule.kind == TensorRuleKind::prefix) {
+      apply_prefix(rule, current, config);
+      continue;
+    }
     stars.clear();
-    if (!holds(rule.condition, config) || !match(rule.from, name, stars)) continue;
+    if (!holds(rule.condition, config) || !match(rule.from, current, stars)) continue;
+    if (rule.original != nullptr && !(is_original && is_original(rule.original))) continue;
     AppliedRule applied;
     applied.kind = rule.kind;
     if (is_drop(rule.kind)) return applied;
+    if (rule.kind == TensorRuleKind::stack) {
+      applied.index = index_of(stars, current);
+      stars.pop_back();
+    }
     applied.name = substitute(rule.to, stars);
+    if (rule.kind == TensorRuleKind::split) applied.second = substitute(rule.parameter, stars);
     if (rule.kind == TensorRuleKind::rename_deinterleave_heads) {
       applied.heads = config.integer(rule.parameter);
     }
     return applied;
   }
-  return {TensorRuleKind::rename, std::string(name), 0};
+  AppliedRule same;
+  same.name = std::move(current);
+  return same;
 }
 
 }  // namespace quiver

@@ -31,8 +31,15 @@ Error missing_tensor(const std::string& name) {
                "use a complete checkpoint, or the config.json that belongs to these weights");
 }
 
-/// What config.json says of a module's quantization: its own entry, else the model's.
-const nlohmann::json* quantization_of(const ModelConfig& config, const std::string& name) {
+/// What config.json says of a module's quantization: that of the file beside the weights that holds
+/// it, its own entry, or the model's.
+const nlohmann::json* quantization_of(const ModelConfig& config, const std::string& name,
+                                      const Sidecar* sidecar) {
+  if (sidecar != nullptr) {
+    if (sidecar->quantization == nullptr) return nullptr;
+    const auto own = config.json().find(sidecar->quantization);
+    return own != config.json().end() && own->is_object() ? &*own : nullptr;
+  }
   for (const char* key : {"quantization", "quantization_config"}) {
     const auto table = config.json().find(key);
     if (table == config.json().end() || !table->is_object()) continue;
@@ -42,8 +49,7 @@ const nlohmann::json* quantization_of(const ModelConfig& config, const std::stri
   return nullptr;
 }
 
-std::string scheme_name(const ModelConfig& config, const std::string& name) {
-  const nlohmann::json* entry = quantization_of(config, name);
+std::string scheme_name(const nlohmann::json* entry) {
   if (entry != nullptr && entry->contains("mode") && entry->at("mode").is_string()) {
     return entry->at("mode").get<std::string>();
   }
@@ -71,6 +77,13 @@ bool WeightStore::has(std::string_view name) const {
   return checkpoint_ != nullptr && checkpoint_->find(name) != nullptr;
 }
 
+int WeightStore::shape(std::string_view name, std::span<std::int64_t> sizes) const {
+  const ModelTensor* tensor = checkpoint_ != nullptr ? checkpoint_->find(name) : nullptr;
+  if (tensor == nullptr) return -1;
+  std::copy_n(tensor->shape.begin(), std::min(sizes.size(), tensor->shape.size()), sizes.begin());
+  return static_cast<int>(tensor->shape.size());
+}
+
 bool WeightStore::read(std::string_view name, std::span<float> values) {
   if (!has(name)) return false;
   const auto stored = vector(std::string(name), static_cast<std::int64_t>(values.size()), false);
@@ -80,13 +93,15 @@ bool WeightStore::read(std::string_view name, std::span<float> values) {
 
 void* WeightStore::extension(std::string_view interface_id) {
   if (interface_id == ImageWeights::kInterfaceId) return static_cast<ImageWeights*>(&images_);
+  if (interface_id == RecurrentWeights::kInterfaceId) return static_cast<RecurrentWeights*>(this);
+  if (interface_id == ExpertWeights::kInterfaceId) return static_cast<ExpertWeights*>(this);
   return nullptr;
 }
 
 std::vector<float> WeightStore::vector(const std::string& name, std::int64_t size,
                                        bool is_optional) {
   if (checkpoint_ == nullptr) return {};
-  const TensorView* tensor = checkpoint_->find(name);
+  const ModelTensor* tensor = checkpoint_->find(name);
   if (tensor == nullptr) {
     if (is_optional) return {};
     throw missing_tensor(name);
@@ -100,12 +115,21 @@ std::vector<float> WeightStore::vector(const std::string& name, std::int64_t siz
   }
   taken_.insert(name);
   std::vector<float> values(static_cast<std::size_t>(size));
-  decode_floats(tensor->dtype, tensor->data.data(), values.size(), values.data());
+  float* target = values.data();
+  for (const auto& part : tensor->parts()) {
+    const std::size_t count = part.size() / size_bytes(tensor->dtype);
+    decode_floats(tensor->dtype, part.data(), count, target);
+    target += count;
+  }
+  if (tensor->adds_one) {
+    for (float& value : values) value += 1.0F;
+  }
   return values;
 }
 
-StoredMatrix WeightStore::matrix(const std::string& name, std::int64_t rows, std::int64_t columns) {
-  if (rows <= 0 || columns <= 0) {
+StoredMatrix WeightStore::matrix(const std::string& name, std::int64_t rows, std::int64_t columns,
+                                 int experts) {
+  if (rows <= 0 || columns <= 0 || experts < 0) {
     throw Error(ErrorCode::bad_input,
                 fmt::format("config.json gives it {} x {} values", rows, columns), name,
                 "correct config.json");
@@ -114,26 +138,28 @@ StoredMatrix WeightStore::matrix(const std::string& name, std::int64_t rows, std
   matrix.rows = rows;
   matrix.columns = columns;
   if (checkpoint_ == nullptr) return matrix;
-  const TensorView* tensor = checkpoint_->find(name + ".weight");
+  const ModelTensor* tensor = checkpoint_->find(name + ".weight");
   if (tensor == nullptr) throw missing_tensor(name + ".weight");
-  if (!is_float(tensor->dtype)) return quantized(name, rows, columns);
-  if (tensor->shape.size() != 2 || tensor->shape[0] != rows || tensor->shape[1] != columns) {
-    throw wrong_shape(name + ".weight", tensor->shape, fmt::format("[{}, {}]", rows, columns));
+  if (!is_float(tensor->dtype)) return quantized(name, *tensor, rows, columns, experts);
+  const auto shape = stored_shape(rows, columns, experts);
+  if (tensor->shape != shape || tensor->adds_one) {
+    throw wrong_shape(name + ".weight", tensor->shape, shape_text(shape));
   }
   taken_.insert(name + ".weight");
   matrix.dtype = tensor->dtype;
   matrix.dense = tensor->data;
+  matrix.pieces = tensor->pieces;
   return matrix;
 }
 
-StoredMatrix WeightStore::quantized(const std::string& name, std::int64_t rows,
-                                    std::int64_t columns) {
+StoredMatrix WeightStore::quantized(const std::string& name, const ModelTensor& codes,
+                                    std::int64_t rows, std::int64_t columns, int experts) {
   StoredMatrix matrix;
   matrix.rows = rows;
   matrix.columns = columns;
-  matrix.scheme = schemes_(scheme_name(config_, name));
   // The tensors' shapes and types say which format they are in; the config must not contradict.
-  const nlohmann::json* entry = quantization_of(config_, name);
+  const nlohmann::json* entry = quantization_of(config_, name, codes.sidecar);
+  matrix.scheme = schemes_(scheme_name(entry));
   const auto stated = [&](const char* key) {
     return entry != nullptr && entry->contains(key) && entry->at(key).is_number_integer()
                ? entry->at(key).get<std::int64_t>()
@@ -141,7 +167,7 @@ StoredMatrix WeightStore::quantized(const std::string& name, std::int64_t rows,
   };
   for (const QuantFormat& format : matrix.scheme->formats()) {
     for (const DType parameter_type : kFloatTypes) {
-      if (!match_format(name, matrix, parameter_type, format)) continue;
+      if (!match_format(name, matrix, experts, parameter_type, format)) continue;
       const bool is_entry = entry != nullptr && entry->contains("bits");
       if (is_entry && ((stated("bits") != 0 && stated("bits") != format.bits) ||
                        (stated("group_size") != 0 && stated("group_size") != format.group_size))) {
@@ -166,16 +192,16 @@ StoredMatrix WeightStore::quantized(const std::string& name, std::int64_t rows,
               name, "use the config.json that belongs to these weights");
 }
 
-bool WeightStore::match_format(const std::string& name, StoredMatrix& matrix, DType parameter_type,
-                               const QuantFormat& format) {
+bool WeightStore::match_format(const std::string& name, StoredMatrix& matrix, int experts,
+                               DType parameter_type, const QuantFormat& format) {
   std::array<QuantPart, QuantScheme::kMaxParts> parts{};
   const int count = matrix.scheme->parts(format, matrix.columns, parameter_type, parts);
   if (count <= 0 || count > QuantScheme::kMaxParts) return false;
   for (int i = 0; i < count; ++i) {
     const QuantPart& part = parts[static_cast<std::size_t>(i)];
-    const TensorView* tensor = checkpoint_->find(name + part.suffix);
-    if (tensor == nullptr || tensor->dtype != part.dtype || tensor->shape.size() != 2 ||
-        tensor->shape[0] != matrix.rows || tensor->shape[1] != part.columns) {
+    const ModelTensor* tensor = checkpoint_->find(name + part.suffix);
+    if (tensor == nullptr || tensor->dtype != part.dtype || !tensor->pieces.empty() ||
+        tensor->shape != stored_shape(matrix.rows, part.columns, experts)) {
       return false;
     }
     matrix.parts[static_cast<std::size_t>(i)] = tensor->data;
@@ -261,8 +287,52 @@ Rope WeightStore::rope(const RopeSpec& spec) {
 }
 
 KvCache WeightStore::kv_cache(const KvCacheSpec& spec) {
-  kv_caches_.push_back({block_, spec.kv_heads, spec.head_dim, spec.window});
+  kv_caches_.push_back(
+      {block_, spec.kv_heads, spec.head_dim, spec.window, spec.use, spec.hidden_tokens});
   return {static_cast<std::int32_t>(kv_caches_.size() - 1)};
+}
+
+DeltaRule WeightStore::delta_rule(std::string_view name, const DeltaRuleSpec& spec) {
+  // Sizes beyond these are lies, and their product must not overflow.
+  constexpr int kMost = 1 << 16;
+  for (const int size : {spec.key_heads, spec.value_heads, spec.key_dim, spec.value_dim}) {
+    if (size >= 1 && size <= kMost) continue;
+    throw Error(ErrorCode::bad_input, fmt::format("config.json gives it the size {}", size),
+                std::string(name), "correct config.json");
+  }
+  if (spec.value_heads % spec.key_heads != 0) {
+    throw Error(ErrorCode::bad_input,
+                fmt::format("{} value heads are no multiple of {} key heads", spec.value_heads,
+                            spec.key_heads),
+                std::string(name), "correct config.json");
+  }
+  DeltaRulePart part;
+  part.name = name;
+  part.block = block_;
+  part.spec = spec;
+  part.a_log = vector(part.name + ".A_log", spec.value_heads, false);
+  part.dt_bias = vector(part.name + ".dt_bias", spec.value_heads, false);
+  delta_rules_.push_back(std::move(part));
+  return {static_cast<std::int32_t>(delta_rules_.size() - 1)};
+}
+
+ExpertLinear WeightStore::expert_linear(std::string_view name, int outputs, int inputs,
+                                        const ExpertLinearSpec& spec) {
+  if (spec.experts < 1 || spec.experts_per_row < 1 || spec.experts_per_row > spec.experts) {
+    throw Error(
+        ErrorCode::bad_input,
+        fmt::format("config.json asks for {} of {} experts", spec.experts_per_row, spec.experts),
+        std::string(name), "correct config.json");
+  }
+  LinearPart part;
+  part.name = name;
+  part.role = spec.role;
+  part.block = block_;
+  part.experts = spec.experts;
+  part.experts_per_row = spec.experts_per_row;
+  part.matrix = matrix(part.name, std::int64_t{outputs} * spec.experts, inputs, spec.experts);
+  linears_.push_back(std::move(part));
+  return {static_cast<std::int32_t>(linears_.size() - 1)};
 }
 
 void WeightStore::finish() const {
@@ -292,6 +362,12 @@ const RopePart& WeightStore::operator[](Rope handle) const {
 }
 const KvCachePart& WeightStore::operator[](KvCache handle) const {
   return kv_caches_.at(static_cast<std::size_t>(handle.id));
+}
+const DeltaRulePart& WeightStore::operator[](DeltaRule handle) const {
+  return delta_rules_.at(static_cast<std::size_t>(handle.id));
+}
+const LinearPart& WeightStore::operator[](ExpertLinear handle) const {
+  return linears_.at(static_cast<std::size_t>(handle.id));
 }
 
 }  // namespace quiver

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <quiver/experts.hpp>
+#include <quiver/recurrence.hpp>
 #include <quiver/weights.hpp>
 #include <set>
 #include <string>
@@ -17,17 +19,31 @@
 namespace quiver {
 
 class Checkpoint;
+struct ModelTensor;
 
 /// Gives the quantization scheme of a name; throws Error(plugin) where none is installed.
 using SchemeSource = std::function<std::shared_ptr<const QuantScheme>(std::string_view name)>;
+
+/// How files shape a matrix of which `columns` are stored: [rows, columns], or with experts, which
+/// lie one below the other, [experts, rows / experts, columns]. [any-thread]
+inline std::vector<std::int64_t> stored_shape(std::int64_t rows, std::int64_t columns,
+                                              int experts) {
+  if (experts == 0) return {rows, columns};
+  return {experts, rows / experts, columns};
+}
 
 struct LinearPart {
   std::string name;
   Role role = Role::other;
   int block = -1;
-  StoredMatrix matrix;
+  StoredMatrix matrix;  ///< Of experts: one below the other.
   bool has_bias = false;
   std::vector<float> bias;  ///< Empty = none, or a bare config.
+  int experts = 0;          ///< 0 = one matrix for all rows.
+  int experts_per_row = 0;
+
+  /// Outputs for a row.
+  std::int64_t outputs() const { return experts == 0 ? matrix.rows : matrix.rows / experts; }
 };
 
 struct EmbeddingPart {
@@ -67,12 +83,42 @@ struct KvCachePart {
   int kv_heads = 0;
   int head_dim = 0;
   int window = 0;
+  CacheUse use = CacheUse::target;
+  int hidden_tokens = 0;
+};
+
+struct DeltaRulePart {
+  std::string name;
+  int block = -1;
+  DeltaRuleSpec spec;
+  std::vector<float> a_log;    ///< [value_heads]; empty on a bare config.
+  std::vector<float> dt_bias;  ///< [value_heads]; empty on a bare config.
+
+  std::size_t head_size() const {
+    return static_cast<std::size_t>(spec.key_dim) * static_cast<std::size_t>(spec.value_dim);
+  }
+  /// Values of all keys, and of all values, of a row.
+  std::size_t keys_size() const {
+    return static_cast<std::size_t>(spec.key_heads) * static_cast<std::size_t>(spec.key_dim);
+  }
+  std::size_t values_size() const {
+    return static_cast<std::size_t>(spec.value_heads) * static_cast<std::size_t>(spec.value_dim);
+  }
+  /// Values of what a row changes the state by: its keys, a difference for each value, and a decay
+  /// for each value head.
+  std::size_t update_size() const {
+    return keys_size() + values_size() + static_cast<std::size_t>(spec.value_heads);
+  }
+  /// Values of its state in a sequence.
+  std::size_t state_size() const {
+    return static_cast<std::size_t>(spec.value_heads) * head_size();
+  }
 };
 
 /// The host's Weights. Filled by one Architecture::create, then finished, then immutable and
 /// readable from any thread. Matrices stay where the checkpoint has them; small parts (norms,
 /// biases, convolutions) are copied as float32.
-class WeightStore : public Weights {
+class WeightStore : public Weights, public RecurrentWeights, public ExpertWeights {
  public:
   /// `checkpoint` may be nullptr: a bare config, whose parts have sizes and no values. The
   /// checkpoint must outlive the store.
@@ -87,8 +133,12 @@ class WeightStore : public Weights {
   Rope rope(const RopeSpec& spec) override;
   KvCache kv_cache(const KvCacheSpec& spec) override;
   bool has(std::string_view name) const override;
+  int shape(std::string_view name, std::span<std::int64_t> sizes) const override;
   bool read(std::string_view name, std::span<float> values) override;
   void* extension(std::string_view interface_id) override;
+  DeltaRule delta_rule(std::string_view name, const DeltaRuleSpec& spec) override;
+  ExpertLinear expert_linear(std::string_view name, int outputs, int inputs,
+                             const ExpertLinearSpec& spec) override;
 
   /// Ends building: every tensor of the checkpoint must have been taken. Throws Error(bad_input)
   /// naming one that was not. [load-thread]
@@ -100,22 +150,29 @@ class WeightStore : public Weights {
   const CausalConvPart& operator[](CausalConv handle) const;
   const RopePart& operator[](Rope handle) const;
   const KvCachePart& operator[](KvCache handle) const;
+  const DeltaRulePart& operator[](DeltaRule handle) const;
+  const LinearPart& operator[](ExpertLinear handle) const;
 
+  /// Those of experts too.
   std::span<const LinearPart> linears() const noexcept { return linears_; }
   std::span<const EmbeddingPart> embeddings() const noexcept { return embeddings_; }
   std::span<const NormPart> norms() const noexcept { return norms_; }
   std::span<const CausalConvPart> causal_convs() const noexcept { return causal_convs_; }
   std::span<const KvCachePart> kv_caches() const noexcept { return kv_caches_; }
+  std::span<const DeltaRulePart> delta_rules() const noexcept { return delta_rules_; }
 
   /// Convolutions of models that look at pictures.
   const ImageParts& images() const noexcept { return images_; }
 
  private:
   friend class ImageParts;
-  StoredMatrix matrix(const std::string& name, std::int64_t rows, std::int64_t columns);
-  StoredMatrix quantized(const std::string& name, std::int64_t rows, std::int64_t columns);
-  bool match_format(const std::string& name, StoredMatrix& matrix, DType parameter_type,
-                    const QuantFormat& format);
+  /// `experts` = 0: one matrix of two dimensions; otherwise so many of rows / experts rows.
+  StoredMatrix matrix(const std::string& name, std::int64_t rows, std::int64_t columns,
+                      int experts = 0);
+  StoredMatrix quantized(const std::string& name, const ModelTensor& codes, std::int64_t rows,
+                         std::int64_t columns, int experts);
+  bool match_format(const std::string& name, StoredMatrix& matrix, int experts,
+                    DType parameter_type, const QuantFormat& format);
   std::vector<float> vector(const std::string& name, std::int64_t size, bool is_optional);
 
   const Checkpoint* checkpoint_;
@@ -129,6 +186,7 @@ class WeightStore : public Weights {
   std::vector<CausalConvPart> causal_convs_;
   std::vector<RopePart> ropes_;
   std::vector<KvCachePart> kv_caches_;
+  std::vector<DeltaRulePart> delta_rules_;
   ImageParts images_{*this};
 };
 

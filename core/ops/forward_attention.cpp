@@ -324,6 +324,10 @@ Tensor ForwardOps::attention(KvCache cache, Tensor q, Tensor k, Tensor v,
                              const AttentionSpec& spec) {
   const KvCachePart& part = weights_[cache];
   const int kv_width = part.kv_heads * part.head_dim;
+  if (!q && k) {
+    append(cache, k, v);
+    return {};
+  }
   if (kv_width <= 0 || q.width % kv_width != 0) {
     throw Error(ErrorCode::internal,
                 fmt::format("queries of width {} for a cache of {} heads of {}", q.width,

@@ -32,13 +32,12 @@ constexpr int kRowsWorthDecoding = 4;
 /// converted ones. Returns false where the matrix has another form.
 bool multiply_halves(const StoredMatrix& matrix, const Slab& slab, const float* x, int width,
                      int rows, float* out, std::size_t stride) {
-  if (matrix.dense.empty() || (matrix.dtype != DType::bf16 && matrix.dtype != DType::f16)) {
+  if (!matrix.is_dense() || (matrix.dtype != DType::bf16 && matrix.dtype != DType::f16)) {
     return false;
   }
   const FloatKernels& floats = *kernels().floats;
   const auto multiply = matrix.dtype == DType::bf16 ? floats.matmul_bf16 : floats.matmul_f16;
-  const auto first = static_cast<std::size_t>(slab.first) * static_cast<std::size_t>(width) * 2;
-  multiply(x, static_cast<std::size_t>(width), rows, matrix.dense.data() + first, slab.outputs,
+  multiply(x, static_cast<std::size_t>(width), rows, matrix.dense_row(slab.first), slab.outputs,
            width, out, stride);
   return true;
 }
@@ -69,49 +68,55 @@ void add_bias(const std::vector<float>& bias, std::int64_t first, int outputs, i
 }  // namespace
 
 void ForwardOps::multiply_matrices(const Data& x, std::span<const Product> products) {
-  if (observer_) {
-    const auto count = static_cast<std::size_t>(x.rows) * static_cast<std::size_t>(x.width);
-    for (const Product& product : products) observer_(*product.matrix, x.rows, {x.values, count});
-  }
   for (const FormRun& run : runs_of(x)) {
-    std::vector<Product> packed;
-    std::vector<Product> floats;
-    for (Product product : products) {
-      if (variants_ != nullptr && variants_->replaces(*product.matrix)) {
-        multiply_replaced(x, run, product);
-        continue;
-      }
-      const auto format = compute_.format(run.form, product.matrix->format.bits);
-      if (packed_ != nullptr && format) {
-        product.packed = packed_->find(*product.matrix, threads_);
-        product.format = *format;
-      }
-      (product.packed != nullptr ? packed : floats).push_back(product);
-    }
-    if (!packed.empty()) multiply_packed(x, run, packed);
-    if (!floats.empty()) multiply_floats(x, run, floats);
+    std::vector<Product> of_run(products.begin(), products.end());
+    for (Product& product : of_run) product.run = run;
+    multiply_runs(of_run);
   }
 }
 
-void ForwardOps::multiply_replaced(const Data& x, const FormRun& run, const Product& product) {
-  Product part = product;
-  FormRun rows{run.first, 0, run.form};
-  const auto multiply = [&] {
-    if (rows.rows > 0) multiply_floats(x, rows, {&part, 1});
-  };
-  for (const VariantRun& variant : variants_of(x)) {
+void ForwardOps::multiply_runs(std::span<const Product> products) {
+  std::vector<Product> packed;
+  std::vector<Product> floats;
+  for (Product product : products) {
+    if (observer_) {
+      const FormRun& run = product.run;
+      const auto count =
+          static_cast<std::size_t>(run.rows) * static_cast<std::size_t>(product.x->width);
+      observer_(*product.matrix, run.rows, {row(*product.x, run.first), count});
+    }
+    if (variants_ != nullptr && !product.is_resolved && variants_->replaces(*product.matrix)) {
+      add_replaced(product, floats);
+      continue;
+    }
+    const auto format = compute_.format(product.run.form, product.matrix->format.bits);
+    // Kernels begin at whole stripes.
+    if (packed_ != nullptr && format && product.first % kStripeOutputs == 0) {
+      product.packed = packed_->find(*product.matrix, threads_);
+      product.format = *format;
+    }
+    (product.packed != nullptr ? packed : floats).push_back(product);
+  }
+  if (!packed.empty()) multiply_packed(packed);
+  if (!floats.empty()) multiply_floats(floats);
+}
+
+/// Adds the product as it is for each variant's rows; neighbours with one matrix are one product.
+void ForwardOps::add_replaced(const Product& product, std::vector<Product>& floats) const {
+  const FormRun& run = product.run;
+  const auto start = floats.size();
+  for (const VariantRun& variant : variants_of(*product.x)) {
     const int first = std::max(variant.first, run.first);
     const int last = std::min(variant.first + variant.rows, run.first + run.rows);
     if (first >= last) continue;
     const StoredMatrix* matrix = &variants_->find(variant.variant, *product.matrix);
-    if (matrix != part.matrix) {  // neighbours with one matrix are one product
-      multiply();
-      rows = {first, 0, run.form};
-      part.matrix = matrix;
+    if (floats.size() == start || floats.back().matrix != matrix) {
+      floats.push_back(product);
+      floats.back().matrix = matrix;
+      floats.back().run = {first, 0, run.form};
     }
-    rows.rows += last - first;
+    floats.back().run.rows += last - first;
   }
-  multiply();
 }
 
 const std::byte* ForwardOps::quantize_rows(const Data& x, const FormRun& run,
@@ -132,8 +137,7 @@ const std::byte* ForwardOps::quantize_rows(const Data& x, const FormRun& run,
   return out;
 }
 
-void ForwardOps::multiply_packed(const Data& x, const FormRun& run,
-                                 std::span<const Product> products) {
+void ForwardOps::multiply_packed(std::span<const Product> products) {
   memory_.activations.reset();
   struct Task {
     const Product* product;
@@ -147,17 +151,21 @@ void ForwardOps::multiply_packed(const Data& x, const FormRun& run,
     // Products of one input mostly share its quantized form: q, k and v, or gate and up.
     const std::byte* activations = nullptr;
     for (const Task& task : tasks) {
-      if (task.product->format == product.format &&
+      if (task.product->x == product.x && task.product->run.first == product.run.first &&
+          task.product->format == product.format &&
           task.product->packed->group_size == w.group_size) {
         activations = task.activations;
       }
     }
     if (activations == nullptr) {
-      activations = quantize_rows(x, run, product.format, w.group_size);
+      activations = quantize_rows(*product.x, product.run, product.format, w.group_size);
     }
-    const std::int64_t step = task_stripes(w, run.rows, threads_.threads());
-    for (std::int64_t first = 0; first < w.stripes; first += step) {
-      tasks.push_back({&product, activations, first, std::min(step, w.stripes - first)});
+    const std::int64_t step = task_stripes(w, product.run.rows, threads_.threads());
+    const std::int64_t begin = product.first / kStripeOutputs;
+    const std::int64_t end =
+        (product.first + product.outputs + kStripeOutputs - 1) / kStripeOutputs;
+    for (std::int64_t first = begin; first < end; first += step) {
+      tasks.push_back({&product, activations, first, std::min(step, end - first)});
     }
   }
   threads_.run(static_cast<int>(tasks.size()), [&](int index, int) {
@@ -165,33 +173,34 @@ void ForwardOps::multiply_packed(const Data& x, const FormRun& run,
     const Product& product = *task.product;
     const PackedWeights& w = *product.packed;
     const std::int64_t first = task.first * kStripeOutputs;
-    float* out = row(*product.out, run.first) + first;
+    float* out = row(*product.out, product.run.first) + (first - product.first);
     const auto stride = static_cast<std::size_t>(product.out->width);
-    kernels().packed->matmul(w, task.first, task.stripes, task.activations, run.rows,
+    kernels().packed->matmul(w, task.first, task.stripes, task.activations, product.run.rows,
                              product.format, out, stride);
     const auto outputs =
         static_cast<int>(std::min(task.stripes * kStripeOutputs, w.outputs - first));
-    add_bias(*product.bias, first, outputs, run.rows, out, stride);
+    add_bias(*product.bias, first, outputs, product.run.rows, out, stride);
   });
 }
 
-void ForwardOps::multiply_floats(const Data& x, const FormRun& run,
-                                 std::span<const Product> products) {
+void ForwardOps::multiply_floats(std::span<const Product> products) {
   std::vector<Slab> slabs;
   for (std::size_t p = 0; p < products.size(); ++p) {
-    const StoredMatrix& matrix = *products[p].matrix;
-    const int step = slab_outputs(matrix.columns);
-    for (std::int64_t first = 0; first < matrix.rows; first += step) {
-      const auto outputs = static_cast<int>(std::min<std::int64_t>(step, matrix.rows - first));
-      slabs.push_back({p, first, outputs});
+    const Product& product = products[p];
+    const int step = slab_outputs(product.matrix->columns);
+    const std::int64_t end = product.first + product.outputs;
+    for (std::int64_t first = product.first; first < end; first += step) {
+      slabs.push_back({p, first, static_cast<int>(std::min<std::int64_t>(step, end - first))});
     }
   }
   threads_.run(static_cast<int>(slabs.size()), [&](int task, int worker) {
     const Slab& slab = slabs[static_cast<std::size_t>(task)];
     const Product& product = products[slab.product];
     const StoredMatrix& matrix = *product.matrix;
+    const Data& x = *product.x;
+    const FormRun& run = product.run;
     const auto columns = static_cast<int>(matrix.columns);
-    float* out = row(*product.out, run.first) + slab.first;
+    float* out = row(*product.out, run.first) + (slab.first - product.first);
     const auto stride = static_cast<std::size_t>(product.out->width);
     if (run.rows < kRowsWorthDecoding &&
         multiply_halves(matrix, slab, row(x, run.first), x.width, run.rows, out, stride)) {
@@ -227,7 +236,8 @@ void ForwardOps::linears(Tensor x, std::span<const Linear> weights, std::span<Te
   std::vector<Product> products;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const LinearPart& part = weights_[weights[i]];
-    products.push_back({&part.matrix, &part.bias, &data(out[i], "linear")});
+    products.push_back(
+        product_of(part.matrix, part.bias, data(x, "linear"), data(out[i], "linear")));
   }
   multiply_matrices(data(x, "linear"), products);
 }
@@ -244,8 +254,11 @@ Tensor ForwardOps::gated(Tensor x, Linear gate, Linear up, Activation activation
     throw Error(ErrorCode::internal, "gated of linears with different numbers of outputs",
                 weights_[gate].name, "report this to the architecture's author");
   }
-  const Data& gates = data(g, "gated");
-  const Data& values = data(u, "gated");
+  multiply_activated(data(g, "gated"), data(u, "gated"), activation);
+  return u;
+}
+
+void ForwardOps::multiply_activated(const Data& gates, const Data& values, Activation activation) {
   const ElementKernels& elements = *kernels().elements;
   for_rows(gates.rows, static_cast<std::size_t>(gates.width), [&](int first, int last) {
     float* target = row(values, first);
@@ -259,7 +272,6 @@ Tensor ForwardOps::gated(Tensor x, Linear gate, Linear up, Activation activation
         for (std::size_t i = 0; i < count; ++i) target[i] *= activate_value(activation, source[i]);
     }
   });
-  return u;
 }
 
 Tensor ForwardOps::project(Tensor x, Embedding table) {
@@ -272,7 +284,8 @@ Tensor ForwardOps::project(Tensor x, Embedding table) {
                 part.name, "report this to the architecture's author");
   }
   const Tensor out = make(data(x, "project").rows, static_cast<int>(part.matrix.rows));
-  const Product product{&part.matrix, &kNoBias, &data(out, "project")};
+  const Product product =
+      product_of(part.matrix, kNoBias, data(x, "project"), data(out, "project"));
   multiply_matrices(data(x, "project"), {&product, 1});
   return out;
 }

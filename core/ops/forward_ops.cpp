@@ -216,6 +216,35 @@ Tensor ForwardOps::activate(Tensor x, Activation activation) {
              [activation](float value) { return activate_value(activation, value); });
 }
 
+Tensor ForwardOps::gate(Tensor x, Tensor gates, Activation activation) {
+  if (gates.width <= 0 || x.width % gates.width != 0 ||
+      data(x, "gate").rows != data(gates, "gate").rows) {
+    throw Error(ErrorCode::internal,
+                fmt::format("gate of width {} on a tensor of width {}", gates.width, x.width),
+                "gate", "report this to the architecture's author");
+  }
+  const Tensor result = make(data(x, "gate").rows, x.width);
+  const Data& in = data(x, "gate");
+  const Data& factors = data(gates, "gate");
+  const Data& out = data(result, "gate");
+  if (x.width == gates.width) {
+    const auto count = static_cast<std::size_t>(in.rows) * static_cast<std::size_t>(in.width);
+    std::copy_n(in.values, count, out.values);
+    multiply_activated(factors, out, activation);
+    return result;
+  }
+  const int columns = in.width / factors.width;
+  for (int r = 0; r < in.rows; ++r) {
+    for (int g = 0; g < factors.width; ++g) {
+      const float factor = activate_value(activation, row(factors, r)[g]);
+      const float* source = row(in, r) + g * columns;
+      float* target = row(out, r) + g * columns;
+      for (int i = 0; i < columns; ++i) target[i] = source[i] * factor;
+    }
+  }
+  return result;
+}
+
 Tensor ForwardOps::soft_cap(Tensor x, float cap) {
   if (cap <= 0) return x;
   const Tensor result = make(data(x, "soft_cap").rows, x.width);
@@ -330,7 +359,9 @@ Tensor ForwardOps::causal_conv(Tensor x, CausalConv conv, const CausalConvUse& u
   return result;
 }
 
-void* ForwardOps::extension(std::string_view) {
+void* ForwardOps::extension(std::string_view interface_id) {
+  if (interface_id == RecurrentOps::kInterfaceId) return static_cast<RecurrentOps*>(this);
+  if (interface_id == ExpertOps::kInterfaceId) return static_cast<ExpertOps*>(this);
   return nullptr;
 }
 

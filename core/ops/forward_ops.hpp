@@ -57,7 +57,7 @@ struct VariantRun {
 
 /// One forward pass. Every row's bits are the same whatever the other rows are and however many
 /// threads run. [one-call-at-a-time]
-class ForwardOps : public Ops {
+class ForwardOps : public Ops, public RecurrentOps, public ExpertOps {
  public:
   /// All references outlive the object. `batch` has begun in its sequences.
   ForwardOps(const WeightStore& weights, const KvPlan& kv, const Batch& batch,
@@ -77,11 +77,16 @@ class ForwardOps : public Ops {
   Tensor multiply(Tensor a, Tensor b) override;
   Tensor scale(Tensor x, float factor) override;
   Tensor activate(Tensor x, Activation activation) override;
+  Tensor gate(Tensor x, Tensor gates, Activation activation) override;
   Tensor soft_cap(Tensor x, float cap) override;
   Tensor softmax(Tensor x) override;
   Tensor slice_heads(Tensor x, int heads, int begin, int width) override;
   Tensor concat(std::span<const Tensor> parts) override;
   void* extension(std::string_view interface_id) override;
+  Tensor gated_delta_rule(Tensor qkv, Tensor a, Tensor b, DeltaRule rule) override;
+  Tensor gated_experts(Tensor x, Tensor router_logits, const RoutingSpec& routing,
+                       ExpertLinear gate, ExpertLinear up, ExpertLinear down,
+                       Activation activation) override;
   using Ops::linears;
 
   /// Called around each block: tensors made inside one end with it, except those in its stream.
@@ -119,17 +124,40 @@ class ForwardOps : public Ops {
   template <class Body>
   void for_rows(int rows, std::size_t work_per_row, const Body& body);
 
+  /// Rows of x times outputs [first, first + outputs) of a matrix, into the same rows of `out`.
   struct Product {
     const StoredMatrix* matrix;
-    const std::vector<float>* bias;
+    const std::vector<float>* bias;  ///< Of all outputs, or empty.
+    const Data* x;
     const Data* out;
+    std::int64_t first = 0;
+    std::int64_t outputs = 0;
+    FormRun run{};             ///< Rows of x and out.
+    bool is_resolved = false;  ///< `matrix` is that of the rows' variant already.
     const PackedWeights* packed = nullptr;
     ActivationFormat format = ActivationFormat::int16;
   };
+  /// The product with a whole matrix.
+  static Product product_of(const StoredMatrix& matrix, const std::vector<float>& bias,
+                            const Data& x, const Data& out) {
+    return {&matrix, &bias, &x, &out, 0, matrix.rows};
+  }
+  /// Products of one input, over all of its rows.
   void multiply_matrices(const Data& x, std::span<const Product> products);
-  void multiply_replaced(const Data& x, const FormRun& run, const Product& product);
-  void multiply_floats(const Data& x, const FormRun& run, std::span<const Product> products);
-  void multiply_packed(const Data& x, const FormRun& run, std::span<const Product> products);
+  /// Products whose rows are given, of inputs that may differ.
+  void multiply_runs(std::span<const Product> products);
+  void add_replaced(const Product& product, std::vector<Product>& floats) const;
+  void multiply_floats(std::span<const Product> products);
+  void multiply_packed(std::span<const Product> products);
+  /// Rows that take the same expert of the same weights.
+  struct ExpertGroup;
+  std::vector<ExpertGroup> route(const Data& x, const Data& logits, const FormRun& run,
+                                 const RoutingSpec& routing) const;
+  void run_experts(const Data& x, const FormRun& run, std::span<ExpertGroup> groups,
+                   const std::array<const LinearPart*, 3>& parts, Activation activation,
+                   const Data& out);
+  /// values *= activation(gates), row by row.
+  void multiply_activated(const Data& gates, const Data& values, Activation activation);
   /// Quantized rows of a run, valid until the next product.
   const std::byte* quantize_rows(const Data& x, const FormRun& run, ActivationFormat format,
                                  int group_size);
@@ -138,6 +166,7 @@ class ForwardOps : public Ops {
     return x.is_selected ? selected_variants_ : batch_variants_;
   }
   Tensor norm_rows(Tensor x, Norm norm, bool by_head);
+  Tensor prepare_delta_rule(Tensor qkv, Tensor a, Tensor b, const DeltaRulePart& part);
   void append(KvCache cache, Tensor k, Tensor v);
   void store_pages(KvCache cache);
   /// Rows that attend together, and where they lie in the batch. Pages of two forms take two tiles.

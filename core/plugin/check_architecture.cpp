@@ -61,16 +61,19 @@ std::string check_rules(const CheckSubject& subject, const PluginOffer& offer) {
     require(rule.from != nullptr, "a tensor rule has no pattern");
     const std::string where = std::string("the rule for '") + rule.from + "' ";
     const bool drops = rule.kind == TensorRuleKind::drop || rule.kind == TensorRuleKind::drop_tower;
-    require(rule.kind <= TensorRuleKind::drop_tower, where + "is of an unknown kind");
+    require(rule.kind <= TensorRuleKind::stack, where + "is of an unknown kind");
     require(drops == (rule.to == nullptr),
             where + (drops ? "drops and renames" : "has no new name"));
     const std::size_t rest = std::string_view(rule.from).find("**");
     require(
         rest == std::string_view::npos || (drops && rest + 2 == std::string_view(rule.from).size()),
         where + "has '**' where it may not stand");
-    require(drops || stars(rule.to) <= stars(rule.from), where + "repeats more than it matches");
-    const bool needs_parameter = rule.kind == TensorRuleKind::rename_deinterleave_heads;
-    require(!needs_parameter || rule.parameter != nullptr, where + "names no number of heads");
+    const int matched = stars(rule.from) - (rule.kind == TensorRuleKind::stack ? 1 : 0);
+    require(drops || stars(rule.to) <= matched, where + "repeats more than it matches");
+    const bool needs_parameter = rule.kind == TensorRuleKind::rename_deinterleave_heads ||
+                                 rule.kind == TensorRuleKind::split;
+    require(!needs_parameter || rule.parameter != nullptr,
+            where + "lacks the number of heads or the name of its second half");
   }
   return std::to_string(rules.size()) + " rules";
 }
@@ -228,11 +231,11 @@ struct Runner {
 
   /// Logits of all `tokens`, fed behind what the sequence holds in pieces of the given sizes.
   std::vector<float> feed(Sequence& sequence, std::span<const std::int32_t> tokens,
-                          std::span<const std::size_t> pieces) {
+                          std::span<const std::size_t> pieces, RowForm form = RowForm::prompt) {
     std::vector<float> all;
     for (const std::size_t size : pieces) {
       const std::size_t count = std::min(size, tokens.size());
-      const Feed feed{&sequence, tokens.first(count), Wanted::all};
+      const Feed feed{&sequence, tokens.first(count), Wanted::all, form};
       const Logits logits = engine.forward({&feed, 1});
       sequence.accept(static_cast<int>(count));
       all.insert(all.end(), logits.values.begin(), logits.values.end());
@@ -320,23 +323,26 @@ std::string check_rollback(const CheckSubject& subject, const PluginOffer& offer
   Runner runner(load_random(subject, offer), 2);
   const auto tokens = runner.tokens(16, 5);
   const std::span<const std::int32_t> all(tokens);
-  constexpr std::array<std::size_t, 3> kStraight{8, 2, 3};
+  constexpr std::array<std::size_t, 1> kEight{8};
+  constexpr std::array<std::size_t, 2> kDecoded{2, 3};
   Sequence straight = runner.engine.new_sequence();
-  const auto expected = runner.feed(straight, all.first(13), kStraight);
+  runner.feed(straight, all.first(8), kEight);
+  const auto expected = runner.feed(straight, all.subspan(8, 5), kDecoded, RowForm::decode);
 
   // The same text, but after eight tokens five are tried of which two stay, and later all three of
   // another three are taken back.
   Sequence tried = runner.engine.new_sequence();
-  runner.feed(tried, all.first(8), std::array<std::size_t, 1>{8});
+  runner.feed(tried, all.first(8), kEight);
   std::vector<std::int32_t> draft(tokens.begin() + 8, tokens.begin() + 13);
   std::reverse(draft.begin() + 2, draft.end());
-  Feed feed{&tried, draft, Wanted::all};
+  Feed feed{&tried, draft, Wanted::all, RowForm::decode};
   runner.engine.forward({&feed, 1});
   tried.accept(2);
-  feed = {&tried, all.subspan(13, 3), Wanted::none};
+  feed = {&tried, all.subspan(13, 3), Wanted::none, RowForm::decode};
   runner.engine.forward({&feed, 1});
   tried.accept(0);
-  const auto replay = runner.feed(tried, all.subspan(10, 3), std::array<std::size_t, 1>{3});
+  const auto replay =
+      runner.feed(tried, all.subspan(10, 3), std::array<std::size_t, 1>{3}, RowForm::decode);
   const std::span<const float> last = std::span(expected).last(replay.size());
   require(has_same_bits(std::span<const float>(replay), last),
           "tokens that were taken back leave something behind");

@@ -141,12 +141,28 @@ KvCache RecordingWeights::kv_cache(const KvCacheSpec&) {
 bool RecordingWeights::has(std::string_view) const {
   return false;
 }
+int RecordingWeights::shape(std::string_view, std::span<std::int64_t>) const {
+  return -1;
+}
 bool RecordingWeights::read(std::string_view, std::span<float>) {
   return false;
 }
 
-void* RecordingWeights::extension(std::string_view) {
+void* RecordingWeights::extension(std::string_view interface_id) {
+  if (interface_id == RecurrentWeights::kInterfaceId) return static_cast<RecurrentWeights*>(this);
+  if (interface_id == ExpertWeights::kInterfaceId) return static_cast<ExpertWeights*>(this);
   return nullptr;
+}
+
+DeltaRule RecordingWeights::delta_rule(std::string_view name, const DeltaRuleSpec& spec) {
+  const std::string base(name);
+  take(base + ".dt_bias", {spec.value_heads});
+  return {take(base + ".A_log", {spec.value_heads})};
+}
+
+ExpertLinear RecordingWeights::expert_linear(std::string_view name, int outputs, int inputs,
+                                             const ExpertLinearSpec& spec) {
+  return {take(std::string(name) + ".weight", {spec.experts, outputs, inputs})};
 }
 
 RandomCheckpoint::RandomCheckpoint(const std::filesystem::path& config,

@@ -6,6 +6,8 @@
 #include "core/model/model_config.hpp"
 #include "core/tensor/tensor_view.hpp"
 
+#include <quiver/experts.hpp>
+#include <quiver/recurrence.hpp>
 #include <quiver/weights.hpp>
 
 #include <cstdint>
@@ -18,7 +20,7 @@
 namespace quiver {
 
 /// Records which tensors a model takes, without any being there.
-class RecordingWeights final : public Weights {
+class RecordingWeights final : public Weights, public RecurrentWeights, public ExpertWeights {
  public:
   void begin_block(int index) override;
   Linear linear(std::string_view name, int outputs, int inputs, const LinearSpec& spec) override;
@@ -29,8 +31,12 @@ class RecordingWeights final : public Weights {
   Rope rope(const RopeSpec& spec) override;
   KvCache kv_cache(const KvCacheSpec& spec) override;
   bool has(std::string_view name) const override;
+  int shape(std::string_view name, std::span<std::int64_t> sizes) const override;
   bool read(std::string_view name, std::span<float> values) override;
   void* extension(std::string_view interface_id) override;
+  DeltaRule delta_rule(std::string_view name, const DeltaRuleSpec& spec) override;
+  ExpertLinear expert_linear(std::string_view name, int outputs, int inputs,
+                             const ExpertLinearSpec& spec) override;
 
   /// In the order in which they were taken. Linears with a bias that is used if present have one.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }

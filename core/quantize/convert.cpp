@@ -135,10 +135,7 @@ class Converter {
 
   /// Lets the system take the memory behind a layer's pages in the file back.
   void release(const QuantizableLayer& layer) const {
-    model_->checkpoint()->release(layer.matrix->dense);
-    for (int i = 0; i < layer.matrix->part_count; ++i) {
-      model_->checkpoint()->release(layer.matrix->parts[static_cast<std::size_t>(i)]);
-    }
+    for (const auto& bytes : layer.matrix->stored_bytes()) model_->checkpoint()->release(bytes);
   }
 
   void start_runner() {

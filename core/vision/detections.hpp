@@ -1,8 +1,9 @@
 // What a detector predicts for a picture, and the boxes that come of it.
 #pragma once
 
-#include <span>
 #include <vector>
+
+#include "core/image/letterbox.hpp"
 
 namespace quiver {
 
@@ -24,14 +25,6 @@ struct RawDetections {
   std::vector<float> logits;     ///< [cells, classes]
 
   int cells() const noexcept { return static_cast<int>(distances.size() / 4); }
-};
-
-/// A box in pixels of some picture.
-struct Box {
-  float x1 = 0;
-  float y1 = 0;
-  float x2 = 0;
-  float y2 = 0;
 };
 
 struct Detection {

@@ -16,24 +16,21 @@ constexpr TensorRule rename(const char* from, const char* to) {
 // Two layouts of names: that of training checkpoints, which the network takes, and that of the
 // reference packages in memory, where lists and sequences have names of their own.
 constexpr TensorRule kCheckpointRules[] = {
+    {TensorRuleKind::prefix, "model.layers.", "model.", nullptr, nullptr},
     // The head for training, which predicts an object many times.
     drop("model.23.cv2.**"),
     drop("model.23.cv3.**"),
-    drop("model.layers.23.cv2.**"),
-    drop("model.layers.23.cv3.**"),
     // Constants that are parameters in one of the packages.
     drop("stride"),
     drop("model.*.stride"),
-    drop("model.layers.*.stride"),
-    rename("model.layers.*.one2one_cv2.layer*.layers.**", "model.*.one2one_cv2.*.**"),
-    rename("model.layers.*.one2one_cv3.layer*.layers.0.**", "model.*.one2one_cv3.*.0.0.**"),
-    rename("model.layers.*.one2one_cv3.layer*.layers.1.**", "model.*.one2one_cv3.*.0.1.**"),
-    rename("model.layers.*.one2one_cv3.layer*.layers.2.**", "model.*.one2one_cv3.*.1.0.**"),
-    rename("model.layers.*.one2one_cv3.layer*.layers.3.**", "model.*.one2one_cv3.*.1.1.**"),
-    rename("model.layers.*.one2one_cv3.layer*.layers.4.**", "model.*.one2one_cv3.*.2.**"),
-    rename("model.layers.*.m.psa*.**", "model.*.m.*.**"),
-    rename("model.layers.*.m.*.layers.*.**", "model.*.m.*.*.**"),
-    rename("model.layers.**", "model.**"),
+    rename("model.*.one2one_cv2.layer*.layers.**", "model.*.one2one_cv2.*.**"),
+    rename("model.*.one2one_cv3.layer*.layers.0.**", "model.*.one2one_cv3.*.0.0.**"),
+    rename("model.*.one2one_cv3.layer*.layers.1.**", "model.*.one2one_cv3.*.0.1.**"),
+    rename("model.*.one2one_cv3.layer*.layers.2.**", "model.*.one2one_cv3.*.1.0.**"),
+    rename("model.*.one2one_cv3.layer*.layers.3.**", "model.*.one2one_cv3.*.1.1.**"),
+    rename("model.*.one2one_cv3.layer*.layers.4.**", "model.*.one2one_cv3.*.2.**"),
+    rename("model.*.m.psa*.**", "model.*.m.*.**"),
+    rename("model.*.m.*.layers.*.**", "model.*.m.*.*.**"),
 };
 
 class YoloArchitecture : public Architecture {

@@ -39,6 +39,9 @@ class RecordingOps : public Ops {
   Tensor multiply(Tensor a, Tensor b) override { return ops_.multiply(a, b); }
   Tensor scale(Tensor x, float factor) override { return ops_.scale(x, factor); }
   Tensor activate(Tensor x, Activation activation) override { return ops_.activate(x, activation); }
+  Tensor gate(Tensor x, Tensor gates, Activation activation) override {
+    return ops_.gate(x, gates, activation);
+  }
   Tensor soft_cap(Tensor x, float cap) override { return ops_.soft_cap(x, cap); }
   Tensor softmax(Tensor x) override { return ops_.softmax(x); }
   Tensor slice_heads(Tensor x, int heads, int begin, int width) override {

@@ -70,7 +70,7 @@ class Ops {
   /// softmax(scale q k^T + visibility) v for q [rows, heads * head_dim] -> [rows, heads *
   /// head_dim]. heads is a multiple of kv_heads; head h reads key head h / (heads / kv_heads). What
   /// a row sees follows from its sequence's rule and the cache's window. With k and v none, only
-  /// reads.
+  /// reads; with q none, only appends, and returns none.
   virtual Tensor attention(KvCache cache, Tensor q, Tensor k, Tensor v,
                            const AttentionSpec& spec) = 0;
 
@@ -82,6 +82,10 @@ class Ops {
   virtual Tensor multiply(Tensor a, Tensor b) = 0;
   virtual Tensor scale(Tensor x, float factor) = 0;
   virtual Tensor activate(Tensor x, Activation activation) = 0;
+
+  /// x * activation(gates). The width of x is a multiple of that of gates: each gate is for as many
+  /// neighbouring columns.
+  virtual Tensor gate(Tensor x, Tensor gates, Activation activation) = 0;
 
   /// cap * tanh(x / cap); returns x where cap <= 0.
   virtual Tensor soft_cap(Tensor x, float cap) = 0;

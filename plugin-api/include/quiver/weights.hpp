@@ -57,10 +57,18 @@ struct RopeSpec {
   std::span<const std::uint8_t> position_of_pair;
 };
 
+/// Which passes fill a cache.
+enum class CacheUse : std::uint32_t {
+  target = 0,  ///< Every pass of the model.
+  draft = 1,   ///< Only for sequences that a draft head works for (see DraftHead).
+};
+
 struct KvCacheSpec {
   int kv_heads = 0;
   int head_dim = 0;
   int window = 0;  ///< A query sees the newest `window` keys, its own included; 0 = all.
+  CacheUse use = CacheUse::target;
+  int hidden_tokens = 0;  ///< The first so many tokens of a sequence are never seen.
 };
 
 /// The parts of a checkpoint by name. Taking a part is what makes it known to the host: it can then
@@ -104,6 +112,10 @@ class Weights {
   /// Whether the checkpoint holds the tensor `name` (full name, e.g. "lm_head.weight"). Always
   /// false on a bare config, so what a config can say is not asked here.
   virtual bool has(std::string_view name) const = 0;
+
+  /// The dimensions of the tensor `name`, outermost first, into `sizes`, as many as fit. Returns
+  /// their number, or -1 where has() is false.
+  virtual int shape(std::string_view name, std::span<std::int64_t> sizes) const = 0;
 
   /// Reads a small stored tensor as float32 (frequencies, scalars). `values` has the tensor's size.
   /// Returns false, leaving `values` alone, where the tensor does not exist.
