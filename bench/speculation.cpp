@@ -1,6 +1,6 @@
 // Times speculative decoding against plain decoding: what a pass of n rows costs, and how many
 // tokens a second come of it where drafts come true at a given rate. A replayed continuation stands
-// for the model's own drafts, whose pass is run all the same. Prints one line of JSON.
+// for the model's own drafts, whose passes are run all the same. Prints one line of JSON.
 #include "bench/load_model.hpp"
 #include "bench/process_usage.hpp"
 #include "core/decode/drafter.hpp"
@@ -8,6 +8,7 @@
 #include "core/kernels/kernel_table.hpp"
 
 #include <quiver/block_prediction.hpp>
+#include <quiver/draft_head.hpp>
 #include <quiver/error.hpp>
 
 #include <fmt/format.h>
@@ -51,24 +52,44 @@ class ReplayDrafter : public Drafter {
   ReplayDrafter(std::unique_ptr<Drafter> inner, const Ids& text, double rate)
       : inner_(std::move(inner)), text_(&text), rate_(rate) {}
 
-  const PassPlan& plan(const TextState& text, int count) override {
-    return inner_->plan(text, count);
+  void begin(const TextState& text, int count) override {
+    next_ = text.history().size();
+    drafts_.clear();
+    inner_->begin(text, count);
   }
-  void draft(const TextState& text, int count, std::span<float> logits, Ids& drafts) override {
-    inner_->draft(text, count, logits, drafts);
-    const std::size_t next = text.history().size();
-    for (std::size_t i = 0; i < drafts.size(); ++i) {
-      const bool is_known = next + i < text_->size();
-      const std::int32_t right = is_known ? (*text_)[next + i] : 0;
+  const PassPlan* plan() override {
+    const PassPlan* plan = inner_->plan();
+    if (plan == nullptr && drafts_.empty()) replay();
+    return plan;
+  }
+  void take(const quiver::PassResult& result) override { inner_->take(result); }
+  std::span<const std::int32_t> drafts() const override { return drafts_; }
+  void finish() override { inner_->finish(); }
+  double seconds(const quiver::DecodeStatistics& statistics, int count, int texts) const override {
+    return inner_->seconds(statistics, count, texts);
+  }
+  quiver::AcceptanceRates& rates(quiver::DecodeStatistics& statistics) const override {
+    return inner_->rates(statistics);
+  }
+  int most_drafts() const override { return inner_->most_drafts(); }
+  int trial_drafts() const override { return inner_->trial_drafts(); }
+
+ private:
+  void replay() {
+    const std::size_t count = inner_->drafts().size();
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool is_known = next_ + i < text_->size();
+      const std::int32_t right = is_known ? (*text_)[next_ + i] : 0;
       const double uniform = static_cast<double>(random_() >> 11U) * 0x1p-53;
-      drafts[i] = uniform < rate_ ? right : right == 0 ? 1 : 0;
+      drafts_.push_back(uniform < rate_ ? right : right == 0 ? 1 : 0);
     }
   }
 
- private:
   std::unique_ptr<Drafter> inner_;
   const Ids* text_;
   double rate_;
+  std::size_t next_ = 0;
+  Ids drafts_;
   quiver::bench::RandomBits random_{7};
 };
 
@@ -88,10 +109,12 @@ class Bench {
                 quiver::bench::kv_strategy(settings.kv, registry_), threads_, compute()) {
     const auto* blocks = static_cast<const quiver::BlockPrediction*>(
         engine_.model().model().extension(quiver::BlockPrediction::kInterfaceId));
-    if (blocks == nullptr) {
-      throw quiver::Error(quiver::ErrorCode::usage, "the model does not predict blocks");
+    has_head_ = engine_.model().model().extension(quiver::DraftHead::kInterfaceId) != nullptr;
+    if (blocks == nullptr && !has_head_) {
+      throw quiver::Error(quiver::ErrorCode::usage,
+                          "the model neither predicts blocks nor has a draft head");
     }
-    info_ = blocks->block_prediction();
+    if (blocks != nullptr) info_ = blocks->block_prediction();
     quiver::bench::RandomBits random(1);
     for (int i = 0; i < kPrompt; ++i) {
       text_.push_back(static_cast<std::int32_t>(
@@ -138,15 +161,18 @@ class Bench {
     measure_costs();
     const quiver::PassCosts& costs = engine_.statistics().costs;
     const double plain_pass = costs.seconds(false, 1);
+    const auto draft_seconds = [&](int rows) {
+      return own_drafter()->seconds(engine_.statistics(), rows - 1, 1);
+    };
     for (const int rows : kCostRows) {
       json["costs"].push_back({{"rows", rows},
                                {"verify_ms", 1e3 * costs.seconds(false, rows)},
-                               {"draft_ms", 1e3 * costs.seconds(true, rows)},
+                               {"draft_ms", 1e3 * draft_seconds(rows)},
                                {"verify_of_plain", costs.seconds(false, rows) / plain_pass},
-                               {"draft_of_plain", costs.seconds(true, rows) / plain_pass}});
+                               {"draft_of_plain", draft_seconds(rows) / plain_pass}});
     }
     for (const Way& way : ways) {
-      const double round = costs.seconds(false, way.rows) + costs.seconds(true, way.rows);
+      const double round = costs.seconds(false, way.rows) + draft_seconds(way.rows);
       const bool is_fixed = way.rows > 1;
       json["ways"].push_back(
           {{"rows", way.rows},
@@ -168,9 +194,17 @@ class Bench {
     return options;
   }
 
+  quiver::Sequence new_sequence(bool is_drafted) {
+    return is_drafted && has_head_ ? engine_.new_drafted_sequence() : engine_.new_sequence();
+  }
+
+  std::unique_ptr<Drafter> own_drafter() const {
+    if (has_head_) return quiver::make_head_drafter(true);
+    return quiver::make_block_drafter(info_.mask_token, info_.block_length, false);
+  }
+
   std::unique_ptr<Drafter> drafter(double rate) const {
-    return std::make_unique<ReplayDrafter>(
-        quiver::make_block_drafter(info_.mask_token, info_.block_length, false), text_, rate);
+    return std::make_unique<ReplayDrafter>(own_drafter(), text_, rate);
   }
 
   /// Decodes the text behind the prompt; `rows` of a round, 0 to adapt.
@@ -179,18 +213,16 @@ class Bench {
     rules.max_tokens = settings_.generated;
     const quiver::SamplerChain greedy;
     TextState text(greedy, rules, {text_.begin(), text_.begin() + kPrompt}, 0);
+    quiver::Sequence sequence = new_sequence(drafter != nullptr);
     quiver::SpeculativeDecoder decoder(text, std::move(drafter), rows, engine_.statistics(),
                                        nullptr);
-    quiver::Sequence sequence = engine_.new_sequence();
     quiver::Logits logits = engine_.feed_prompt(sequence, text.given());
     decoder.begin(logits.values);
     const Stopwatch watch;
     while (!text.is_finished()) {
-      const PassPlan& plan = decoder.plan();
-      const quiver::Feed feed{&sequence, plan.tokens,     plan.logits,
-                              plan.form, plan.visibility, plan.listed};
+      const quiver::Feed feed = decoder.plan().feed(&sequence);
       logits = engine_.forward({&feed, 1});
-      sequence.accept(decoder.settle(logits.values, 1));
+      sequence.accept(decoder.settle({logits.values, logits.hidden}, 1));
       engine_.reuse(std::move(logits));
     }
     const Timed timed{watch.read().wall, decoder.counts()};
@@ -201,20 +233,23 @@ class Bench {
   /// Passes of many rows, drafting and verifying in turn; the engine records their times.
   void measure_costs() {
     engine_.statistics() = {};
-    quiver::Sequence sequence = engine_.new_sequence();
+    quiver::Sequence sequence = new_sequence(true);
     engine_.feed_prompt(sequence, std::span(text_).first(kPrompt));
-    const auto block = quiver::make_block_drafter(info_.mask_token, info_.block_length, false);
+    const auto drafter = own_drafter();
     quiver::TextRules rules;
     const quiver::SamplerChain greedy;
     const TextState text(greedy, rules, {text_.begin(), text_.begin() + kPrompt + 1}, 0);
     for (int run = 0; run < 12; ++run) {
       for (const int rows : kCostRows) {
-        if (rows > 1) {
-          const PassPlan& plan = block->plan(text, rows - 1);
-          const quiver::Feed draft{&sequence, plan.tokens,     plan.logits,
-                                   plan.form, plan.visibility, plan.listed};
-          engine_.forward({&draft, 1});
-          sequence.accept(0);
+        if (rows > 1 && rows - 1 <= drafter->most_drafts()) {
+          drafter->begin(text, rows - 1);
+          while (const PassPlan* plan = drafter->plan()) {
+            const quiver::Feed draft = plan->feed(&sequence);
+            quiver::Logits logits = engine_.forward({&draft, 1});
+            sequence.accept(0);
+            drafter->take({logits.values, logits.hidden});
+          }
+          drafter->finish();
         }
         const auto count = static_cast<std::size_t>(rows);
         const quiver::Feed verify{&sequence, std::span(text_).subspan(kPrompt, count),
@@ -230,6 +265,7 @@ class Bench {
   quiver::bench::Registry registry_;
   quiver::Engine engine_;
   quiver::BlockPredictionInfo info_;
+  bool has_head_ = false;
   Ids text_;
 };
 

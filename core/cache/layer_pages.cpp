@@ -51,6 +51,7 @@ std::size_t PageForms::unshared_bytes() const noexcept {
 }
 
 void LayerPages::make_room(PagePool& pool, const PageSizes& sizes, int end) {
+  if (sizes.stored == 0) return;
   const bool is_single = sizes.fresh == 0;
   while (size() < pages_for(end)) {
     PagePtr page = pool.allocate(written_bytes(sizes));
@@ -99,7 +100,7 @@ std::byte* LayerPages::writable(PagePool& pool, int index) {
 }
 
 std::vector<PageForms> LayerPages::part(int first) const {
-  return {pages_.begin() + first, pages_.end()};
+  return {pages_.begin() + std::min(first, size()), pages_.end()};
 }
 
 void LayerPages::extend(const PageSizes& sizes, std::span<const PageForms> pages) {
@@ -142,6 +143,7 @@ bool LayerPages::has(const PageSizes& sizes, int index, bool is_stored) const {
 LayerPages LayerPages::restored(PagePool& pool, const PageSizes& sizes, const SavedPages& saved,
                                 int length) const {
   LayerPages result;
+  if (sizes.stored == 0) return result;
   result.final_ = restored_final(sizes, saved, length);
   result.stored_ = std::max(result.final_, stored_);
   const std::size_t stored_size = count_of(saved.stored) * sizes.stored;

@@ -29,9 +29,9 @@ constexpr int next_stored(int position, int recent) {
 
 /// Sizes of a layer's pages.
 struct PageSizes {
-  std::size_t stored = 0;
-  std::size_t fresh = 0;  ///< 0: tokens are stored at once, there is one form of a page only.
-  int recent = 0;         ///< See KvPlan; at least 1 where `fresh` is not 0.
+  std::size_t stored = 0;  ///< 0: the sequence does not keep the layer.
+  std::size_t fresh = 0;   ///< 0: tokens are stored at once, there is one form of a page only.
+  int recent = 0;          ///< See KvPlan; at least 1 where `fresh` is not 0.
 };
 
 /// Bytes that `tokens` tokens need while no pass is under way. [any-thread]

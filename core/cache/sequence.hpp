@@ -18,7 +18,7 @@ namespace quiver {
 struct CacheLayout {
   struct KvLayer {
     KvShape shape;
-    std::size_t page_bytes = 0;
+    std::size_t page_bytes = 0;   ///< 0 = the sequence does not keep the layer.
     int window = 0;               ///< 0 = all tokens.
     std::size_t fresh_bytes = 0;  ///< Of a page of newest tokens; 0 = stored like all others.
   };
@@ -33,7 +33,10 @@ struct CacheLayout {
   std::vector<KvLayer> kv_layers;       ///< By KvCache::id.
   std::vector<Window> windows;          ///< By CausalConv::id.
   std::vector<Recurrence> recurrences;  ///< By DeltaRule::id.
-  int recent = 0;                       ///< See KvPlan.
+  /// The final hidden state of the last token, for a draft head, is one more window of one row
+  /// behind those of the convolutions; or the sequence keeps none.
+  bool keeps_hidden = false;
+  int recent = 0;  ///< See KvPlan.
 
   PageSizes sizes(std::size_t layer) const {
     return {kv_layers[layer].page_bytes, kv_layers[layer].fresh_bytes, recent};
@@ -158,6 +161,13 @@ class Sequence {
   /// the start of the sequence.
   std::span<const float> window(CausalConv conv) const;
 
+  /// The final hidden state of the last settled token; zeros at the start. Where the layout keeps
+  /// it.
+  std::span<const float> hidden_state() const { return window(hidden_slot()); }
+
+  /// Records the final hidden states [pending, hidden] of this pass's rows.
+  void record_hidden(std::span<const float> states) { record(hidden_slot(), states); }
+
   /// Records this pass's inputs [pending, channels] of a convolution, so that accept() can move its
   /// window to any of them.
   void record(CausalConv conv, std::span<const float> inputs);
@@ -181,6 +191,9 @@ class Sequence {
  private:
   static std::size_t index_of(KvCache layer) { return static_cast<std::size_t>(layer.id); }
   static std::size_t index_of(DeltaRule rule) { return static_cast<std::size_t>(rule.id); }
+  CausalConv hidden_slot() const {
+    return {static_cast<std::int32_t>(layout_->windows.size()) - 1};
+  }
   void accept_recurrences(int rows);
   void cut_pages();
   void check_at_page(const char* action) const;

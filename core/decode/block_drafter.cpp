@@ -6,6 +6,10 @@
 namespace quiver {
 namespace {
 
+constexpr int kMostDrafts = 15;
+// Enough to see what drafts are worth, and not much time lost.
+constexpr int kTrialDrafts = 2;
+
 class BlockDrafter : public Drafter {
  public:
   BlockDrafter(std::int32_t mask_token, int block_length, bool allows_mask)
@@ -15,7 +19,9 @@ class BlockDrafter : public Drafter {
     plan_.visibility = {VisibilityKind::block_causal, block_length};
   }
 
-  const PassPlan& plan(const TextState& text, int count) override {
+  void begin(const TextState& text, int count) override {
+    text_ = &text;
+    drafts_.clear();
     const auto masks = static_cast<std::size_t>(count);
     tokens_.assign(1 + masks, mask_token_);
     tokens_[0] = text.history().back();
@@ -23,23 +29,33 @@ class BlockDrafter : public Drafter {
     for (int row = 1; row <= count; ++row) rows_.push_back(row);
     plan_.tokens = tokens_;
     plan_.listed = rows_;
-    return plan_;
   }
 
-  void draft(const TextState& text, int count, std::span<float> logits,
-             std::vector<std::int32_t>& drafts) override {
-    const std::size_t width = logits.size() / static_cast<std::size_t>(count);
-    const std::size_t length = text.history().size();
-    drafts.clear();
-    for (std::size_t row = 0; row < static_cast<std::size_t>(count); ++row) {
-      const auto values = logits.subspan(row * width, width);
+  const PassPlan* plan() override { return drafts_.empty() ? &plan_ : nullptr; }
+
+  void take(const PassResult& result) override {
+    const std::size_t width = result.logits.size() / rows_.size();
+    const std::size_t length = text_->history().size();
+    for (std::size_t row = 0; row < rows_.size(); ++row) {
+      const auto values = result.logits.subspan(row * width, width);
       if (!allows_mask_) {
         values[static_cast<std::size_t>(mask_token_)] = -std::numeric_limits<float>::infinity();
       }
       // As the authors of such models do, the newest token does not count as seen yet.
-      drafts.push_back(text.guess(values, length + row, length - 1));
+      drafts_.push_back(text_->guess(values, length + row, length - 1));
     }
   }
+
+  std::span<const std::int32_t> drafts() const override { return drafts_; }
+
+  double seconds(const DecodeStatistics& statistics, int count, int texts) const override {
+    return statistics.costs.seconds(true, (1 + count) * texts);
+  }
+  AcceptanceRates& rates(DecodeStatistics& statistics) const override {
+    return statistics.block_drafts;
+  }
+  int most_drafts() const override { return kMostDrafts; }
+  int trial_drafts() const override { return kTrialDrafts; }
 
  private:
   std::int32_t mask_token_;
@@ -47,6 +63,8 @@ class BlockDrafter : public Drafter {
   PassPlan plan_;
   std::vector<std::int32_t> tokens_;
   std::vector<int> rows_;
+  const TextState* text_ = nullptr;
+  std::vector<std::int32_t> drafts_;
 };
 
 }  // namespace

@@ -40,7 +40,7 @@ void ContinuousBatch::add(std::unique_ptr<Job> job) {
   added.turn = ++turns_;
   added.admitted = Job::Clock::now();
   try {
-    added.sequence.emplace(engine_.new_sequence());
+    added.sequence.emplace(added.new_sequence(engine_));
   } catch (...) {
     fail(added, current_error());
   }
@@ -66,10 +66,25 @@ void ContinuousBatch::end_cancelled() noexcept {
 void ContinuousBatch::step() {
   end_cancelled();
   resume_suspended();
+  run_draft_heads();
   Jobs chosen = choose();
   reserve(chosen);
   if (!chosen.empty()) run(chosen);
   std::erase_if(jobs_, [](const auto& job) { return job->is_ended; });
+}
+
+/// Runs the passes of draft heads until no text wants one, so that all texts verify together.
+void ContinuousBatch::run_draft_heads() {
+  for (;;) {
+    Jobs drafting;
+    for (const auto& job : jobs_) {
+      const bool is_ready = job->is_running() && !job->is_prompt();
+      if (is_ready && job->next().kind == PassKind::draft_head) drafting.push_back(job.get());
+    }
+    reserve(drafting);
+    if (drafting.empty()) return;
+    run(drafting);
+  }
 }
 
 ContinuousBatch::Jobs ContinuousBatch::choose() {
@@ -145,19 +160,22 @@ void ContinuousBatch::settle(std::span<Job* const> chosen, std::span<const Feed>
   }
   const auto width = static_cast<std::size_t>(logits.vocabulary);
   auto rest = std::span(logits.values);
+  std::span<const float> hidden(logits.hidden);  // one state a text
   for (std::size_t i = 0; i < chosen.size(); ++i) {
     const std::size_t count = wanted_rows(feeds[i]) * width;
+    const auto own_hidden = hidden.first(hidden.size() / (chosen.size() - i));
     try {
-      advance(*chosen[i], feeds[i], rest.first(count), texts);
+      advance(*chosen[i], feeds[i], {rest.first(count), own_hidden}, texts);
     } catch (...) {
       fail(*chosen[i], current_error());
     }
     rest = rest.subspan(count);
+    if (!hidden.empty()) hidden = hidden.subspan(hidden.size() / (chosen.size() - i));
   }
 }
 
 /// What follows a pass for one text. `texts` of them were decoded in it.
-void ContinuousBatch::advance(Job& job, const Feed& feed, std::span<float> logits, int texts) {
+void ContinuousBatch::advance(Job& job, const Feed& feed, const PassResult& result, int texts) {
   if (feed.form == RowForm::prompt) {
     job.sequence->accept(static_cast<int>(feed.tokens.size()));
     const auto length = static_cast<std::size_t>(job.length());
@@ -166,9 +184,9 @@ void ContinuousBatch::advance(Job& job, const Feed& feed, std::span<float> logit
       prefixes_.keep(*job.sequence, job.prefix_key, job.text.given());
     counters_.prefix_bytes = prefixes_.size_bytes();
     if (job.request.on_prompt) job.request.on_prompt(length);
-    if (!job.is_prompt()) job.decoder->begin(logits);
+    if (!job.is_prompt()) job.decoder->begin(result.logits);
   } else {
-    job.sequence->accept(job.decoder->settle(logits, texts));
+    job.sequence->accept(job.decoder->settle(result, texts));
   }
   if (!job.first_token && !job.text.generated().empty()) job.first_token = Job::Clock::now();
   if (job.text.is_finished()) job.end(job.text.reason(), {}, counters_);
@@ -252,7 +270,7 @@ bool ContinuousBatch::resume(Job& job) {
     const auto rows = static_cast<int>(job.next().tokens.size());
     const auto running = static_cast<std::size_t>(
         std::ranges::count_if(jobs_, [](const auto& other) { return other->is_running(); }));
-    Sequence sequence = engine_.new_sequence();
+    Sequence sequence = job.new_sequence(engine_);
     const auto prompt = shareable_prompt(job);
     if (job.is_shareable()) {
       prefixes_.extend(sequence, job.prefix_key, prompt.first(std::min(prompt.size(), length)));

@@ -60,6 +60,7 @@ class ContinuousBatch {
   void resume_suspended();
   bool resume(Job& job);
   void suspend(Job& job);
+  void run_draft_heads();
   Jobs choose();
   bool is_computed_by(Job& job, const Jobs& others) const;
   void reserve(Jobs& chosen);
@@ -67,7 +68,7 @@ class ContinuousBatch {
   bool free_pages(std::size_t bytes);
   void run(std::span<Job* const> chosen);
   void settle(std::span<Job* const> chosen, std::span<const Feed> feeds, Logits& logits);
-  void advance(Job& job, const Feed& feed, std::span<float> logits, int texts);
+  void advance(Job& job, const Feed& feed, const PassResult& result, int texts);
 
   Engine& engine_;
   SchedulerOptions options_;

@@ -11,13 +11,15 @@
 namespace quiver {
 
 enum class DecodeMode : std::uint8_t {
-  automatic,         ///< Self-speculation where the model can draft, else token by token.
+  automatic,         ///< Drafts where the model can, else token by token.
   autoregressive,    ///< Token by token.
   self_speculation,  ///< The model drafts a block, and verifies it as it would decode it.
   block_diffusion,   ///< Blocks of masks that are filled in over several passes.
+  draft_head,        ///< The model's draft head (multi-token prediction) drafts.
+  ngram,             ///< Drafts are what followed the newest tokens earlier in the text.
 };
 
-/// "auto", "ar", "self-spec" or "block-diffusion".
+/// "auto", "ar", "self-spec", "block-diffusion", "mtp" or "ngram".
 std::string_view decode_mode_name(DecodeMode mode);
 
 /// One round of drafting and verifying.
@@ -53,6 +55,9 @@ struct DecodeOptions {
   /// Tokens of a block and of a canvas; 0 = the model's blocks, and canvases of those lengths in
   /// them that give most tokens a second.
   int block_length = 0;
+  /// Whether a draft head sees what it saw of the text before, as it was trained; otherwise each of
+  /// its rows is alone.
+  bool has_head_history = true;
   /// Lets the mask token be chosen, as some reference implementations do. Otherwise it never is.
   bool allows_mask = false;
   /// Which positions of a canvas are fixed in a step. Required by block_diffusion.

@@ -47,8 +47,11 @@ class CanvasRates {
 
 /// Of one engine.
 struct DecodeStatistics {
-  PassCosts costs;
-  AcceptanceRates drafts;
+  PassCosts costs;       ///< Of the model's passes.
+  PassCosts head_costs;  ///< Of its draft head's.
+  AcceptanceRates block_drafts;
+  AcceptanceRates head_drafts;
+  AcceptanceRates ngram_drafts;
   CanvasRates canvases;
   /// Time of decoding passes, and that part of it which trying drafts out has cost; seconds.
   double decode_seconds = 0;

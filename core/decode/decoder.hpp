@@ -11,13 +11,25 @@
 
 namespace quiver {
 
-/// The rows that a text wants in the next pass, at the end of its sequence.
+/// The rows that a text wants in the next pass, at the end of its sequence; see Feed.
 struct PassPlan {
   std::span<const std::int32_t> tokens;
   Wanted logits = Wanted::last;
   RowForm form = RowForm::decode;
   Visibility visibility{};
-  std::span<const int> listed{};  ///< With Wanted::listed.
+  std::span<const int> listed{};
+  PassKind kind = PassKind::model;
+  std::span<const float> states{};
+
+  Feed feed(Sequence* sequence) const {
+    return {sequence, tokens, logits, form, visibility, listed, kind, states};
+  }
+};
+
+/// What a pass gave for one text.
+struct PassResult {
+  std::span<float> logits;        ///< Of the wanted rows, used up.
+  std::span<const float> hidden;  ///< Of a draft head's pass: the state behind its last row.
 };
 
 /// Asks for passes and turns their logits into tokens of its text. Where the text is not finished
@@ -35,6 +47,9 @@ class Decoder {
   /// The rule under which the prompt is fed.
   virtual Visibility prompt_visibility() const { return {}; }
 
+  /// Whether the sequence keeps what a draft head needs.
+  virtual bool keeps_head_history() const { return false; }
+
   /// Whether begin() needs the logits behind the prompt.
   virtual bool wants_prompt_logits() const { return true; }
 
@@ -44,18 +59,18 @@ class Decoder {
   /// Valid until settle().
   virtual const PassPlan& plan() const = 0;
 
-  /// Takes the logits of the planned rows, used up. `texts` counts those that were decoded in the
+  /// Takes what the planned rows gave. `texts` counts those that were decoded in the
   /// pass, this one included. Returns how many of the rows the sequence keeps. Throws what choosing
   /// throws; the text cannot go on then.
-  int settle(std::span<float> logits, int texts) {
+  int settle(const PassResult& result, int texts) {
     ++counts_.passes;
-    return take(logits, texts);
+    return take(result, texts);
   }
 
   const DecodeCounts& counts() const noexcept { return counts_; }
 
  protected:
-  virtual int take(std::span<float> logits, int texts) = 0;
+  virtual int take(const PassResult& result, int texts) = 0;
 
   TextState* text_;
   DecodeCounts counts_;
@@ -66,8 +81,13 @@ class Decoder {
 void check_decoding(const LoadedModel& model, const DecodeOptions& options, const TextRules& rules);
 
 /// The decoder that `options` ask for. Text and engine outlive it, and so does what `options` refer
-/// to; checked by check_decoding(). [any-thread]
-std::unique_ptr<Decoder> make_decoder(Engine& engine, TextState& text,
-                                      const DecodeOptions& options);
+/// to; checked by check_decoding(). `sequence` is the one that it will work with, or nullptr where
+/// that is made for it: without what a draft head needs, such a head is not chosen automatically,
+/// and to ask for it is an Error(internal). [any-thread]
+std::unique_ptr<Decoder> make_decoder(Engine& engine, TextState& text, const DecodeOptions& options,
+                                      const Sequence* sequence);
+
+/// An empty sequence with all that the decoder of `options` needs.
+Sequence make_sequence(Engine& engine, const DecodeOptions& options);
 
 }  // namespace quiver

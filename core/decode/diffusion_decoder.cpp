@@ -107,7 +107,8 @@ void DiffusionDecoder::plan_step() {
   plan_.listed = open_;
 }
 
-int DiffusionDecoder::take(std::span<float> logits, int) {
+int DiffusionDecoder::take(const PassResult& result, int) {
+  const std::span<float> logits = result.logits;
   switch (phase_) {
     case Phase::measure:
       if (!has_unmeasured_length()) plan_step();

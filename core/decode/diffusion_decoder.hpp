@@ -26,7 +26,7 @@ class DiffusionDecoder : public Decoder {
   const PassPlan& plan() const override { return plan_; }
 
  protected:
-  int take(std::span<float> logits, int texts) override;
+  int take(const PassResult& result, int texts) override;
 
  private:
   enum class Phase { measure, fill_in, settle };

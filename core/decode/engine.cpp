@@ -18,11 +18,15 @@ void check_token_ids(std::span<const std::int32_t> tokens, int vocabulary) {
               "input tokens", "use the tokenizer that belongs to the model");
 }
 
-CacheLayout cache_layout(const WeightStore& weights, const KvPlan& kv) {
+CacheLayout cache_layout(const WeightStore& weights, const KvPlan& kv, int hidden) {
   CacheLayout layout;
   layout.recent = kv.recent;
   for (const KvCachePart& part : weights.kv_caches()) {
     const KvShape shape{part.kv_heads, part.head_dim};
+    if (part.use == CacheUse::draft && hidden == 0) {
+      layout.kv_layers.push_back({shape, 0, part.window, 0});
+      continue;
+    }
     const std::size_t stored = kv.strategy(layout.kv_layers.size()).page_bytes(shape);
     const std::size_t fresh = kv.recent > 0 ? kv.fresh->page_bytes(shape) : 0;
     layout.kv_layers.push_back({shape, stored, part.window, fresh > stored ? fresh : 0});
@@ -32,6 +36,10 @@ CacheLayout cache_layout(const WeightStore& weights, const KvPlan& kv) {
   }
   for (const DeltaRulePart& part : weights.delta_rules()) {
     layout.recurrences.push_back({part.state_size(), part.update_size()});
+  }
+  if (hidden != 0) {
+    layout.keeps_hidden = true;
+    layout.windows.push_back({1, hidden});
   }
   return layout;
 }
@@ -44,8 +52,19 @@ Engine::Engine(std::shared_ptr<const LoadedModel> model, KvPlan kv, ThreadPool& 
       compute_(compute),
       info_(model_->text().info()),
       layout_(cache_layout(model_->weights(), kv_)),
+      draft_head_(
+          static_cast<const DraftHead*>(model_->model().extension(DraftHead::kInterfaceId))),
+      drafted_layout_(cache_layout(model_->weights(), kv_, info_.hidden)),
       pool_(cache_limit_bytes) {
   if (compute_.mode == ComputeMode::fast) packed_ = std::make_unique<PackedModel>(*model_);
+}
+
+Sequence Engine::new_drafted_sequence() {
+  if (draft_head_ == nullptr) {
+    throw Error(ErrorCode::usage, "the model has no draft head", model_->folder().string(),
+                "decode without one");
+  }
+  return Sequence(pool_, drafted_layout_);
 }
 
 Batch Engine::make_batch(std::span<const Feed> feeds) const {
@@ -99,42 +118,62 @@ Logits Engine::forward(std::span<const Feed> feeds, const TensorObserver& observ
   const Batch batch = make_batch(feeds);
   if (batch.rows() == 0)
     throw Error(ErrorCode::usage, "there are no tokens to run", "input tokens");
+  const PassKind kind = feeds.front().kind;
+  const auto is_other = [&](const Feed& feed) { return feed.kind != kind; };
+  if (std::ranges::any_of(feeds, is_other)) {
+    throw Error(ErrorCode::internal, "passes of two kinds in one");
+  }
   std::size_t begun = 0;
   try {
     for (; begun < feeds.size(); ++begun) {
       feeds[begun].sequence->begin(static_cast<int>(feeds[begun].tokens.size()));
     }
-    const TextModel& text = model_->text();
-    ForwardOps ops(model_->weights(), kv_, batch, memory_, {threads_, compute_, packed_.get()});
-    const auto observe = [&](std::string_view name, Tensor tensor) {
-      if (observer) observer(name, batch.rows(), tensor.width, ops.values(tensor));
-    };
-    Stream stream = text.embed(ops);
-    observe("embed", stream.x);
-    for (int i = 0; i < model_->model().block_count(); ++i) {
-      ops.begin_block();
-      model_->model().block(i, ops, stream);
-      ops.end_block(stream);
-      observe(fmt::format("block.{}", i), stream.x);
-    }
-    const std::vector<int> wanted = wanted_rows(feeds, batch);
-    Logits logits;
-    logits.vocabulary = info_.vocabulary;
-    if (wanted.empty()) return logits;
-    Tensor hidden = text.finish(ops, stream);
-    observe("hidden", hidden);
-    hidden = ops.select_rows(hidden, wanted);
-    const Tensor result = text.logits(ops, hidden);
-    const std::span<const float> values = ops.values(result);
-    logits.rows = static_cast<int>(wanted.size());
-    logits.values = std::move(spare_logits_);
-    logits.values.assign(values.begin(), values.end());
-    statistics_.costs.record(batch, std::chrono::steady_clock::now() - start);
+    const bool is_model = kind == PassKind::model;
+    Logits logits = is_model ? run_model(feeds, batch, observer) : run_draft_head(feeds, batch);
+    PassCosts& costs = is_model ? statistics_.costs : statistics_.head_costs;
+    costs.record(batch, std::chrono::steady_clock::now() - start);
     return logits;
   } catch (...) {
     for (std::size_t i = 0; i < begun; ++i) feeds[i].sequence->accept(0);
     throw;
   }
+}
+
+Logits Engine::run_model(std::span<const Feed> feeds, const Batch& batch,
+                         const TensorObserver& observer) {
+  const TextModel& text = model_->text();
+  ForwardOps ops(model_->weights(), kv_, batch, memory_, {threads_, compute_, packed_.get()});
+  const auto observe = [&](std::string_view name, Tensor tensor) {
+    if (observer) observer(name, batch.rows(), tensor.width, ops.values(tensor));
+  };
+  Stream stream = text.embed(ops);
+  observe("embed", stream.x);
+  for (int i = 0; i < model_->model().block_count(); ++i) {
+    ops.begin_block();
+    model_->model().block(i, ops, stream);
+    ops.end_block(stream);
+    observe(fmt::format("block.{}", i), stream.x);
+  }
+  const std::vector<int> wanted = wanted_rows(feeds, batch);
+  const bool is_drafted = std::ranges::any_of(
+      feeds, [](const Feed& feed) { return feed.sequence->layout().keeps_hidden; });
+  if (wanted.empty() && !is_drafted) return {0, info_.vocabulary, {}, {}};
+  const Tensor hidden = text.finish(ops, stream);
+  observe("hidden", hidden);
+  if (is_drafted) remember(ops, batch, hidden);
+  return logits_of(ops, hidden, wanted);
+}
+
+Logits Engine::logits_of(ForwardOps& ops, Tensor hidden, std::span<const int> rows) {
+  Logits logits;
+  logits.vocabulary = info_.vocabulary;
+  if (rows.empty()) return logits;
+  const std::span<const float> values =
+      ops.values(model_->text().logits(ops, ops.select_rows(hidden, rows)));
+  logits.rows = static_cast<int>(rows.size());
+  logits.values = std::move(spare_logits_);
+  logits.values.assign(values.begin(), values.end());
+  return logits;
 }
 
 int Engine::prompt_grid(const Visibility& visibility) noexcept {

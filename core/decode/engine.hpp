@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <quiver/draft_head.hpp>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -20,6 +21,12 @@ namespace quiver {
 /// Which rows of a feed produce logits.
 enum class Wanted { none, last, all, listed };
 
+/// What a pass runs.
+enum class PassKind {
+  model,       ///< The whole model.
+  draft_head,  ///< Its draft head alone; no row of such a pass may be accepted.
+};
+
 /// Tokens for one sequence in a forward pass.
 struct Feed {
   Sequence* sequence = nullptr;
@@ -28,6 +35,10 @@ struct Feed {
   RowForm form = RowForm::prompt;
   Visibility visibility{};
   std::span<const int> listed{};  ///< With Wanted::listed: rows of this feed, ascending.
+  PassKind kind = PassKind::model;
+  /// Of a draft head's pass: the hidden states in front of all rows, or of all but the first, whose
+  /// state is then that of the sequence's last token.
+  std::span<const float> states{};
 };
 
 /// How many rows of a feed produce logits. [any-thread]
@@ -38,6 +49,7 @@ struct Logits {
   int rows = 0;
   int vocabulary = 0;
   std::vector<float> values;  ///< [rows, vocabulary]
+  std::vector<float> hidden;  ///< Of a draft head's pass: [rows, hidden]; otherwise empty.
 
   std::span<const float> row(int index) const {
     const auto width = static_cast<std::size_t>(vocabulary);
@@ -68,9 +80,12 @@ class Engine {
 
   Sequence new_sequence() { return Sequence(pool_, layout_); }
 
-  /// One pass over all feeds; each sequence has its rows pending afterwards, to be settled with
-  /// Sequence::accept. Throws Error(bad_input) for an id outside the vocabulary and
-  /// Error(resources) where memory for the cache is short; the sequences are then as they were.
+  /// One that keeps what the model's draft head needs. Error(usage) where it has none.
+  Sequence new_drafted_sequence();
+
+  /// One pass over all feeds, which are of one kind; each sequence has its rows pending afterwards,
+  /// to be settled with Sequence::accept. Throws Error(bad_input) for an id outside the vocabulary
+  /// and Error(resources) where memory for the cache is short; the sequences are then as they were.
   Logits forward(std::span<const Feed> feeds, const TensorObserver& observer = {});
 
   /// Takes logits back whose memory the next pass may use: fresh memory from the system costs more
@@ -96,6 +111,10 @@ class Engine {
 
  private:
   Batch make_batch(std::span<const Feed> feeds) const;
+  Logits run_model(std::span<const Feed> feeds, const Batch& batch, const TensorObserver& observer);
+  Logits run_draft_head(std::span<const Feed> feeds, const Batch& batch);
+  Logits logits_of(ForwardOps& ops, Tensor hidden, std::span<const int> rows);
+  void remember(ForwardOps& ops, const Batch& batch, Tensor hidden) const;
 
   std::shared_ptr<const LoadedModel> model_;
   KvPlan kv_;
@@ -104,6 +123,8 @@ class Engine {
   std::unique_ptr<PackedModel> packed_;  // fast mode only
   TextModelInfo info_;
   CacheLayout layout_;
+  const DraftHead* draft_head_;  // nullptr where the model has none
+  CacheLayout drafted_layout_;
   PagePool pool_;
   ForwardMemory memory_;
   DecodeStatistics statistics_;
@@ -113,8 +134,9 @@ class Engine {
 /// Throws Error(bad_input) for a token id outside [0, vocabulary). [any-thread]
 void check_token_ids(std::span<const std::int32_t> tokens, int vocabulary);
 
-/// What a sequence of the model keeps. Layers whose newest tokens would take no more room stored
-/// than fresh are stored at once. [any-thread]
-CacheLayout cache_layout(const WeightStore& weights, const KvPlan& kv);
+/// What a sequence of the model keeps; with `hidden`, the width of the model's hidden states, also
+/// what its draft head needs. Layers whose newest tokens would take no more room stored than fresh
+/// are stored at once. [any-thread]
+CacheLayout cache_layout(const WeightStore& weights, const KvPlan& kv, int hidden = 0);
 
 }  // namespace quiver

@@ -35,7 +35,7 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
   const auto context = static_cast<std::size_t>(engine.info().context_length);
   const std::size_t unseen = held - std::min(held, options.cached.size());
   TextState text(samplers, options, std::move(history), context == 0 ? 0 : context - unseen);
-  const std::unique_ptr<Decoder> decoder = make_decoder(engine, text, options.decode);
+  const std::unique_ptr<Decoder> decoder = make_decoder(engine, text, options.decode, &sequence);
   Generation result;
   Logits logits = engine.feed_prompt(sequence, prompt,
                                      decoder->wants_prompt_logits() ? Wanted::last : Wanted::none,
@@ -55,12 +55,11 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
       text.interrupt();
       break;
     }
-    const PassPlan& plan = decoder->plan();
-    const Feed feed{&sequence, plan.tokens, plan.logits, plan.form, plan.visibility, plan.listed};
+    const Feed feed = decoder->plan().feed(&sequence);
     logits = engine.forward({&feed, 1});
     int kept = 0;
     try {
-      kept = decoder->settle(logits.values, 1);
+      kept = decoder->settle({logits.values, logits.hidden}, 1);
     } catch (...) {
       sequence.accept(0);
       throw;

@@ -23,9 +23,10 @@ Job::Job(Request asked, Engine& engine)
     : request(std::move(asked)),
       text(request.samplers, request.rules, std::move(request.prompt),
            static_cast<std::size_t>(engine.info().context_length)),
-      decoder(make_decoder(engine, text, request.decode)),
+      decoder(make_decoder(engine, text, request.decode, nullptr)),
       prompt_visibility(decoder->prompt_visibility()),
       prefix_key(request.prefix_key) {
+  if (decoder->keeps_head_history()) prefix_key += "\ndraft head";
   if (prompt_visibility.kind != VisibilityKind::causal) {
     prefix_key += fmt::format("\nblocks of {}", prompt_visibility.block_length);
   }
@@ -43,6 +44,7 @@ void Job::end(FinishReason reason, std::optional<Error> error,
   report.prompt_tokens = text.given().size();
   report.generated_tokens = text.generated().size();
   report.decoding = decoder->counts();
+  decoder.reset();  // what it drafts with may be the caller's, who lets go of it when told the end
   const auto now = Clock::now();
   report.queue_ms = ms_between(submitted, admitted.value_or(now));
   if (admitted) report.prompt_ms = ms_between(*admitted, first_token.value_or(now));
@@ -64,8 +66,7 @@ int Job::length() const noexcept {
 Feed Job::next() {
   Sequence* const own = sequence ? &*sequence : nullptr;
   if (!is_prompt()) {
-    const PassPlan& plan = decoder->plan();
-    return {own, plan.tokens, plan.logits, plan.form, plan.visibility, plan.listed};
+    return decoder->plan().feed(own);
   }
   const auto held = static_cast<std::size_t>(length());
   const auto grid = static_cast<std::size_t>(prompt_grid());

@@ -50,6 +50,11 @@ struct Job {
   /// plans. The sequence is set where the job is running.
   Feed next();
 
+  /// An empty sequence with all that the decoder needs.
+  Sequence new_sequence(Engine& engine) const {
+    return decoder->keeps_head_history() ? engine.new_drafted_sequence() : engine.new_sequence();
+  }
+
   /// Tokens of a chunk of the prompt.
   int prompt_grid() const noexcept { return Engine::prompt_grid(prompt_visibility); }
 

@@ -18,28 +18,32 @@ namespace quiver {
 class SpeculativeDecoder : public Decoder {
  public:
   /// `drafter` may be nullptr. `draft_tokens` as in DecodeOptions. `statistics` outlives it.
+  /// `keeps_head_history`: the drafter is the model's draft head.
   SpeculativeDecoder(TextState& text, std::unique_ptr<Drafter> drafter, int draft_tokens,
-                     DecodeStatistics& statistics, DecodeObserver* observer);
+                     DecodeStatistics& statistics, DecodeObserver* observer,
+                     bool keeps_head_history = false);
 
   void begin(std::span<float> logits) override;
   const PassPlan& plan() const override { return *plan_; }
+  bool keeps_head_history() const override { return keeps_head_history_; }
 
  protected:
-  int take(std::span<float> logits, int texts) override;
+  int take(const PassResult& result, int texts) override;
 
  private:
   void plan_round(int texts);
-  void plan_verification();
+  void plan_next();
   int verify(std::span<float> logits, int texts);
 
   std::unique_ptr<Drafter> drafter_;
+  bool keeps_head_history_;
   DraftLength length_;
   DecodeObserver* observer_;
   const PassPlan* plan_ = nullptr;
   PassPlan verification_;
-  int drafting_ = 0;                  // tokens that the pass under way drafts; 0 = it verifies
-  std::vector<std::int32_t> drafts_;  // of this round
-  std::vector<std::int32_t> fed_;     // the newest token, then the drafts
+  int asked_ = 1;                  // rows of this round that were asked for
+  bool is_drafting_ = false;       // whether the pass under way drafts; otherwise it verifies
+  std::vector<std::int32_t> fed_;  // the newest token, then the drafts
 };
 
 }  // namespace quiver

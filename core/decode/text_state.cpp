@@ -47,6 +47,11 @@ std::int32_t TextState::guess(std::span<float> logits, std::size_t index, std::s
                           rules_->vocabulary, sampler_state_, index - known);
 }
 
+std::int32_t TextState::guess(std::span<float> logits,
+                              std::span<const std::int32_t> history) const {
+  return samplers_->guess(logits, history, given_, rules_->vocabulary, sampler_state_, 0);
+}
+
 std::size_t TextState::remaining() const noexcept {
   if (is_finished_) return 0;
   const std::size_t rest = static_cast<std::size_t>(rules_->max_tokens) - generated().size();

@@ -28,6 +28,18 @@ class TokenFilter {
   virtual void accept(std::int32_t token) = 0;
   /// Whether the text is complete, so that nothing may follow.
   virtual bool is_finished() const = 0;
+
+  // What drafting needs; a filter that lacks it judges verified tokens only.
+
+  /// Whether accepted tokens can be taken back.
+  virtual bool can_roll_back() const { return false; }
+  /// Takes back the newest `tokens` accepted ones.
+  virtual void roll_back(std::size_t tokens) { static_cast<void>(tokens); }
+  /// Whether a token may come next. Asked only where tokens can be taken back.
+  virtual bool allows(std::int32_t token) {
+    static_cast<void>(token);
+    return true;
+  }
 };
 
 /// How the tokens of one text are chosen and what ends it.
@@ -62,6 +74,10 @@ class TextState {
   /// The token of propose() alone.
   std::int32_t guess(std::span<float> logits, std::size_t index, std::size_t known) const;
 
+  /// What the samplers would choose behind `history`, which is that of the text with some drafts
+  /// behind it. Otherwise as above.
+  std::int32_t guess(std::span<float> logits, std::span<const std::int32_t> history) const;
+
   /// Appends a token that was found in another way than by choose(), and tells on_token. Must not
   /// be finished.
   void append(std::int32_t token);
@@ -79,6 +95,8 @@ class TextState {
 
   /// Why the text is finished.
   FinishReason reason() const noexcept { return reason_; }
+
+  const TextRules& rules() const noexcept { return *rules_; }
 
   /// Given and generated tokens.
   std::span<const std::int32_t> history() const noexcept { return history_; }

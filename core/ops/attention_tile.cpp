@@ -23,7 +23,7 @@ struct Slots {
 /// Slots of a page that a row sees.
 Slots visible(const AttentionTile& tile, int row, int page) {
   const int end = tile.visible_end(row);
-  const int begin = tile.window > 0 ? std::max(0, tile.position + row + 1 - tile.window) : 0;
+  const int begin = tile.visible_begin(row);
   return {std::max(begin - page * kPage, 0), std::min(end - page * kPage, kPage)};
 }
 
@@ -54,10 +54,17 @@ void step(const AttentionTile& tile, const Slots& own, const Slots& all, float* 
 
 }  // namespace
 
+int AttentionTile::visible_begin(int row) const noexcept {
+  const int token = position + row;
+  if (visibility.kind == VisibilityKind::alone) return token;
+  return window > 0 ? std::max(hidden, token + 1 - window) : hidden;
+}
+
 int AttentionTile::visible_end(int row) const noexcept {
   const int token = position + row;
   switch (visibility.kind) {
-    case VisibilityKind::causal: break;
+    case VisibilityKind::causal:
+    case VisibilityKind::alone: break;
     case VisibilityKind::canvas: return end;
     case VisibilityKind::block_causal: {
       const int block = visibility.block_length;
@@ -68,8 +75,7 @@ int AttentionTile::visible_end(int row) const noexcept {
 }
 
 bool AttentionTile::choose_splits(int begin, int end_split) noexcept {
-  const int oldest = window > 0 ? std::max(0, position + 1 - window) : 0;
-  first_split = std::max(begin, oldest / (kSplitPages * kPage));
+  first_split = std::max(begin, visible_begin(0) / (kSplitPages * kPage));
   last_split = std::min(end_split, (visible_end(rows - 1) - 1) / (kSplitPages * kPage) + 1);
   return first_split < last_split;
 }

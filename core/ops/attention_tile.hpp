@@ -28,6 +28,7 @@ struct AttentionTile {
   int position = 0;  ///< Of the first row.
   int rows = 0;
   int window = 0;  ///< Newest tokens that a row sees, itself included; 0 = all.
+  int hidden = 0;  ///< First tokens that no row sees.
   float soft_cap = 0;
   Visibility visibility{};
   int end = 0;            ///< Of the tokens that the pass holds.
@@ -36,7 +37,9 @@ struct AttentionTile {
   int last_split = 0;
 
   int queries() const noexcept { return rows * group; }
-  /// The token behind the last one that a row sees; never less than for an earlier row.
+  /// The first token that a row sees, and the one behind the last; never less than for an earlier
+  /// row.
+  int visible_begin(int row) const noexcept;
   int visible_end(int row) const noexcept;
   /// Chooses the splits from `begin` to `end_split` that hold keys which some row sees. Returns
   /// whether there are any.

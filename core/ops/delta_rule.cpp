@@ -1,4 +1,6 @@
 // The gated delta rule of one value head, row by row.
+#include "core/ops/delta_rule.hpp"
+
 #include <algorithm>
 #include <cmath>
 #include <vector>

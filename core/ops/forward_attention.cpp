@@ -35,9 +35,18 @@ std::size_t at(KvCache cache) {
   return static_cast<std::size_t>(cache.id);
 }
 
+const CacheLayout::KvLayer& layer_of(const Segment& segment, KvCache cache) {
+  return segment.sequence->layout().kv_layers[at(cache)];
+}
+
+/// Whether the segment's sequence keeps the layer at all.
+bool is_kept(const Segment& segment, KvCache cache) {
+  return layer_of(segment, cache).page_bytes != 0;
+}
+
 /// Whether the newest tokens of a layer have a form of their own.
 bool has_fresh(const Segment& segment, KvCache cache) {
-  return segment.sequence->layout().kv_layers[at(cache)].fresh_bytes != 0;
+  return layer_of(segment, cache).fresh_bytes != 0;
 }
 
 }  // namespace
@@ -107,6 +116,7 @@ void ForwardOps::append(KvCache cache, Tensor k, Tensor v) {
   }
   const auto width = static_cast<std::size_t>(keys.width);
   for (const Segment& segment : batch_.segments) {
+    if (!is_kept(segment, cache)) continue;
     const KvStrategy& writer = has_fresh(segment, cache) ? *kv_.fresh : kv_.strategy(at(cache));
     for (int r = 0; r < segment.rows; ++r) {
       const int token = segment.start + r;
@@ -283,6 +293,10 @@ std::vector<ForwardOps::PlacedTile> ForwardOps::place_tiles(KvCache cache, int g
   const int tile_rows = std::max(1, kTileQueries / group);
   std::vector<PlacedTile> placed;
   for (const Segment& segment : batch_.segments) {
+    if (!is_kept(segment, cache)) {
+      throw Error(ErrorCode::internal, "attention over a cache that the sequence does not keep",
+                  "attention", "report this to the architecture's author");
+    }
     const bool is_fresh = has_fresh(segment, cache);
     for (int r = 0, rows = 0; r < segment.rows; r += rows) {
       const int position = segment.start + r;
@@ -300,6 +314,7 @@ std::vector<ForwardOps::PlacedTile> ForwardOps::place_tiles(KvCache cache, int g
                            position,
                            rows,
                            part.window,
+                           part.hidden_tokens,
                            spec.soft_cap,
                            segment.visibility,
                            segment.start + segment.rows};

@@ -4,6 +4,7 @@
 #include <random>
 
 #include "core/decode/draft_length.hpp"
+#include "core/decode/drafter.hpp"
 
 namespace quiver::test {
 namespace {
@@ -23,9 +24,15 @@ struct Machine {
   }
 };
 
+/// One whose drafts take a pass of as many rows as the verification.
+const Drafter& blocks() {
+  static const std::unique_ptr<Drafter> drafter = make_block_drafter(0, 32, false);
+  return *drafter;
+}
+
 /// Decodes `tokens` tokens; returns the time that took beside that of plain decoding.
 double relative_time(Machine& machine, int tokens, DecodeStatistics& statistics, int fixed = 0) {
-  DraftLength length(statistics, fixed);
+  DraftLength length(statistics, &blocks(), fixed);
   std::bernoulli_distribution comes_true(machine.rate);
   double total = 0;
   for (int left = tokens; left > 0;) {
@@ -42,7 +49,7 @@ double relative_time(Machine& machine, int tokens, DecodeStatistics& statistics,
     total += verify;
     int got = 1;
     while (got < rows && comes_true(machine.random)) ++got;
-    length.learn(rows, got, false);
+    length.learn(rows, rows, got, false);
     left -= got;
   }
   return total / (1e-3 * tokens);
@@ -72,7 +79,7 @@ TEST(DraftLength, finds_a_length_near_the_best_where_drafts_pay) {
   for (const double rate : {0.8, 0.9, 0.97}) {
     for (const double slope : {0.02, 0.1}) {
       double best = 1;
-      for (int rows = 2; rows <= DraftLength::kMaxRows; ++rows) {
+      for (int rows = 2; rows <= 1 + blocks().most_drafts(); ++rows) {
         double tokens = 1;
         double reached = 1;
         for (int i = 1; i < rows; ++i) tokens += reached *= rate;
@@ -90,16 +97,22 @@ TEST(DraftLength, what_one_text_taught_serves_the_next) {
   Machine machine{0.05, 0.95};
   DecodeStatistics statistics;
   relative_time(machine, 500, statistics);
-  DraftLength next(statistics, 0);
+  DraftLength next(statistics, &blocks(), 0);
   EXPECT_GT(next.choose(100, 1), 4);
 }
 
 TEST(DraftLength, a_fixed_length_is_kept_up_to_what_is_left) {
   DecodeStatistics statistics;
-  DraftLength length(statistics, 8);
+  DraftLength length(statistics, &blocks(), 8);
   EXPECT_EQ(length.choose(100, 1), 8);
   EXPECT_EQ(length.choose(3, 1), 3);
   EXPECT_EQ(length.choose(0, 1), 1);
+}
+
+TEST(DraftLength, without_a_drafter_is_one) {
+  DecodeStatistics statistics;
+  DraftLength length(statistics, nullptr, 8);
+  EXPECT_EQ(length.choose(100, 1), 1);
 }
 
 TEST(DraftLength, many_texts_in_a_pass_draft_less) {
@@ -110,7 +123,7 @@ TEST(DraftLength, many_texts_in_a_pass_draft_less) {
     statistics.costs.record(true, rows, PassCosts::Duration(machine.pass(rows)));
   }
   relative_time(machine, 500, statistics);
-  DraftLength length(statistics, 0);
+  DraftLength length(statistics, &blocks(), 0);
   EXPECT_GT(length.choose(100, 1), 1);
   EXPECT_LT(length.choose(100, 16), length.choose(100, 1));
 }

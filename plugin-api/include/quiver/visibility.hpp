@@ -12,6 +12,7 @@ enum class VisibilityKind : std::uint32_t {
   block_causal = 1,
   /// Rows of one pass see everything before the pass and each other: a canvas that is filled in.
   canvas = 2,
+  alone = 3,  ///< A row sees itself.
 };
 
 /// The rule for the rows of one sequence in one pass. A row never sees what the pass does not hold:
