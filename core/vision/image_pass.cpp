@@ -324,6 +324,9 @@ void ImagePass::linears(Tensor, std::span<const Linear>, std::span<Tensor>) {
 Tensor ImagePass::gated(Tensor, Linear, Linear, Activation) {
   refuse("gated");
 }
+Tensor ImagePass::gate(Tensor, Tensor, Activation) {
+  refuse("gate");
+}
 Tensor ImagePass::project(Tensor, Embedding) {
   refuse("project");
 }

@@ -99,6 +99,7 @@ class ImagePass : public Ops, public ImageOps {
   Tensor linear(Tensor x, Linear weight) override;
   void linears(Tensor x, std::span<const Linear> weights, std::span<Tensor> out) override;
   Tensor gated(Tensor x, Linear gate, Linear up, Activation activation) override;
+  Tensor gate(Tensor x, Tensor gates, Activation activation) override;
   Tensor project(Tensor x, Embedding table) override;
   Tensor rms_norm(Tensor x, Norm norm) override;
   Tensor rms_norm_heads(Tensor x, Norm norm) override;

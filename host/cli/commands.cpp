@@ -59,6 +59,10 @@ std::span<const Command* const> commands() {
     &kl_command(),
     &kv_cache_command(),
 #endif
+#if QUIVER_IMAGES
+    &detect_command(),
+    &eval_command(),
+#endif
     &plugins_list_command(),
     &plugins_inspect_command(),
     &plugins_check_command(),
