@@ -86,7 +86,10 @@ target_sources(quiver_core PRIVATE
   quantize/calibration_input.cpp
   quantize/check_weights.cpp
   quantize/convert.cpp
+  quantize/convert_detector.cpp
   quantize/convert_records.cpp
+  quantize/detection_divergence.cpp
+  quantize/detector_folder.cpp
   quantize/encoded_matrix.cpp
   quantize/kv_sensitivity.cpp
   quantize/layer_names.cpp

@@ -45,7 +45,7 @@ std::span<const Command* const> commands() {
 #endif
     &info_command(),
     &import_command(),
-#if QUIVER_TEXT
+#if QUIVER_TEXT || QUIVER_IMAGES
     &convert_command(),
 #endif
     &allocate_command(),

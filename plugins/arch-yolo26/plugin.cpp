@@ -1,5 +1,6 @@
 // The plugin arch-yolo26.
 #include <quiver/plugin.hpp>
+#include <quiver/written_names.hpp>
 
 #include "network.hpp"
 
@@ -33,7 +34,21 @@ constexpr TensorRule kCheckpointRules[] = {
     rename("model.*.m.*.layers.*.**", "model.*.m.*.*.**"),
 };
 
-class YoloArchitecture : public Architecture {
+// The way back, for folders that the reference package reads.
+constexpr TensorRule kWrittenNames[] = {
+    {TensorRuleKind::prefix, "model.", "model.layers.", nullptr, nullptr},
+    rename("model.layers.*.one2one_cv3.*.2.**", "model.layers.*.one2one_cv3.layer*.layers.4.**"),
+    rename("model.layers.*.one2one_cv3.*.0.0.**", "model.layers.*.one2one_cv3.layer*.layers.0.**"),
+    rename("model.layers.*.one2one_cv3.*.0.1.**", "model.layers.*.one2one_cv3.layer*.layers.1.**"),
+    rename("model.layers.*.one2one_cv3.*.1.0.**", "model.layers.*.one2one_cv3.layer*.layers.2.**"),
+    rename("model.layers.*.one2one_cv3.*.1.1.**", "model.layers.*.one2one_cv3.layer*.layers.3.**"),
+    rename("model.layers.*.one2one_cv2.*.*.**", "model.layers.*.one2one_cv2.layer*.layers.*.**"),
+    rename("model.layers.10.m.*.**", "model.layers.10.m.psa*.**"),
+    rename("model.layers.22.m.*.0.**", "model.layers.22.m.*.layers.0.**"),
+    rename("model.layers.22.m.*.1.**", "model.layers.22.m.*.layers.1.**"),
+};
+
+class YoloArchitecture : public Architecture, public WrittenNames {
  public:
   Model* create(std::string_view, const Config& config, Weights& weights) const override {
     return new Network(config, weights);
@@ -41,7 +56,12 @@ class YoloArchitecture : public Architecture {
   std::span<const TensorRule> checkpoint_rules(std::string_view) const override {
     return kCheckpointRules;
   }
-  const void* extension(std::string_view) const override { return nullptr; }
+  std::span<const TensorRule> written_names(std::string_view) const override {
+    return kWrittenNames;
+  }
+  const void* extension(std::string_view id) const override {
+    return provide<WrittenNames>(id, *this);
+  }
 };
 
 const void* get(std::string_view id) {
