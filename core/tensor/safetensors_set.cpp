@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSingle = "model.safetensors";
+constexpr std::string_view kWeights = "weights.safetensors";
 constexpr std::string_view kIndex = "model.safetensors.index.json";
 /// Far above what the largest models need (a name of 100 bytes for each of 100,000 tensors).
 constexpr std::size_t kMaxIndexBytes = 100 * 1024 * 1024;
@@ -84,6 +85,7 @@ std::vector<SafetensorsFile> open_by_pattern(const fs::path& folder) {
     (name.starts_with("model") ? paths : others).push_back(entry->path());
   }
   if (failure) throw file_error("list", folder, failure.value());
+  if (paths.empty() && is_there(folder / kWeights)) others = {folder / kWeights};
   if (paths.empty() && others.size() == 1) paths = others;
   if (paths.empty()) {
     throw Error(ErrorCode::bad_input, "there is no model.safetensors and no shard of one",

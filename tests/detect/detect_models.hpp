@@ -61,8 +61,8 @@ struct StoredPicture {
 inline std::vector<float> rows_of(const std::vector<Detection>& detections) {
   std::vector<float> rows;
   for (const Detection& d : detections) {
-    rows.insert(rows.end(), {d.box.x1, d.box.y1, d.box.x2, d.box.y2, d.score,
-                             static_cast<float>(d.class_id)});
+    rows.insert(rows.end(),
+                {d.box.x1, d.box.y1, d.box.x2, d.box.y2, d.score, static_cast<float>(d.class_id)});
   }
   return rows;
 }

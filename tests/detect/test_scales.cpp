@@ -64,8 +64,7 @@ TEST(Scales, follow_from_a_bare_config) {
     const TemporaryFolder folder;
     std::ofstream(folder.path() / "config.json")
         << R"({"model_type": "yolo26", "scale": ")" << scale << "\"}";
-    const auto model =
-        LoadedModel::describe(folder.path(), detector_architecture, affine_scheme);
+    const auto model = LoadedModel::describe(folder.path(), detector_architecture, affine_scheme);
     std::int64_t body = 0;
     std::int64_t head = 0;
     for (const Conv2dPart& conv : model->weights().images().convs()) {
