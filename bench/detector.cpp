@@ -77,7 +77,8 @@ int main(int count, char** arguments) {
   std::mt19937 random(1);
   for (float& value : values) value = static_cast<float>(random() % 256) / 255.0F;
   const PictureView picture{values, side, side};
-  DetectorRun run(model, threads);
+  const ComputeOptions compute;
+  DetectorRun run(model, threads, compute);
   std::vector<double> times;
   for (int i = 0; i < passes + 3; ++i) {
     const auto start = Clock::now();
@@ -89,12 +90,11 @@ int main(int count, char** arguments) {
   fmt::print("{} threads, {} x {}: best {:.1f} ms, median {:.1f} ms\n", thread_count, side, side,
              times.front(), times[times.size() / 2]);
   if (count > 5) return 0;  // only the whole
-  const double limit =
-      arithmetic_limit(measure_machine(thread_count), "fma", kernels().name).wall;
+  const double limit = arithmetic_limit(measure_machine(thread_count), "fma", kernels().name).wall;
   std::map<std::string, KindTime> kinds;
   PanelCache panels(model->weights().images());
   ImageMemory memory;
-  const ImageMeans means{model->weights().images(), panels, memory, threads};
+  const ImageMeans means{model->weights().images(), panels, memory, threads, compute};
   for (int i = 0; i < passes + 1; ++i) {
     if (i == 1) kinds.clear();
     TimedPass pass(picture, means, kinds);

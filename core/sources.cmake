@@ -113,4 +113,6 @@ target_sources(quiver_core PRIVATE
   vision/image_attention.cpp
   vision/image_conv.cpp
   vision/image_memory.cpp
-  vision/image_pass.cpp)
+  vision/image_packed.cpp
+  vision/image_pass.cpp
+  vision/packed_conv.cpp)

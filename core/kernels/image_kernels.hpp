@@ -64,6 +64,10 @@ struct ImageKernels {
   int panels;
   void (*convolve)(const ConvRow& row);
   void (*depthwise)(const DepthwiseRow& row);
+
+  /// The same end for sums that lie in row.out already: scale, bias, SiLU, residual. Looks at no
+  /// runs, weights and panels; any number of outputs.
+  void (*finish)(const ConvRow& row);
 };
 
 }  // namespace quiver

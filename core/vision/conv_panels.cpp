@@ -47,6 +47,14 @@ const ConvPanels& PanelCache::find(Conv2d conv) {
   return panels;
 }
 
+const PackedConv* PanelCache::find_packed(Conv2d conv) {
+  const Conv2dPart& part = parts_[conv];
+  if (!is_packable(part) || replaced_.contains(conv.id)) return nullptr;
+  PackedConv& packed = packed_.at(static_cast<std::size_t>(conv.id));
+  if (packed.memory == nullptr) packed = pack_conv(part);
+  return &packed;
+}
+
 void PanelCache::replace(Conv2d conv, const StoredMatrix* matrix) {
   if (matrix == nullptr) {
     replaced_.erase(conv.id);

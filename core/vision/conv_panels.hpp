@@ -7,6 +7,7 @@
 #include "core/kernels/image_kernels.hpp"
 #include "core/model/image_parts.hpp"
 #include "core/vision/image_memory.hpp"
+#include "core/vision/packed_conv.hpp"
 
 namespace quiver {
 
@@ -28,9 +29,14 @@ ConvPanels make_panels(const Conv2dPart& part, const StoredMatrix& matrix);
 class PanelCache {
  public:
   /// The parts outlive the cache.
-  explicit PanelCache(const ImageParts& parts) : parts_(parts), panels_(parts.convs().size()) {}
+  explicit PanelCache(const ImageParts& parts)
+      : parts_(parts), panels_(parts.convs().size()), packed_(parts.convs().size()) {}
 
   const ConvPanels& find(Conv2d conv);
+
+  /// The kernel for integer products, or nullptr where it is not quantized, cannot be packed, or is
+  /// replaced.
+  const PackedConv* find_packed(Conv2d conv);
 
   /// Computes `conv` with `matrix` instead of its own from now on; nullptr ends it. The matrix is
   /// not needed after the call.
@@ -39,6 +45,7 @@ class PanelCache {
  private:
   const ImageParts& parts_;
   std::vector<ConvPanels> panels_;
+  std::vector<PackedConv> packed_;
   std::map<std::int32_t, ConvPanels> replaced_;
 };
 

@@ -32,10 +32,12 @@ const Detector& detector_of(const LoadedModel& model) {
   return *static_cast<const Detector*>(detector);
 }
 
-DetectorRun::DetectorRun(std::shared_ptr<const LoadedModel> model, ThreadPool& threads)
+DetectorRun::DetectorRun(std::shared_ptr<const LoadedModel> model, ThreadPool& threads,
+                         const ComputeOptions& compute)
     : model_(std::move(model)),
       detector_(detector_of(*model_)),
       threads_(threads),
+      compute_(compute),
       panels_(model_->weights().images()) {}
 
 void DetectorRun::check_size(const PictureView& picture) const {

@@ -27,7 +27,8 @@ class DetectorRun {
   using Observer = std::function<void(int block, const ImagePass& pass, const Stream& stream)>;
 
   /// The threads outlive the object. Throws as detector_of().
-  DetectorRun(std::shared_ptr<const LoadedModel> model, ThreadPool& threads);
+  DetectorRun(std::shared_ptr<const LoadedModel> model, ThreadPool& threads,
+              const ComputeOptions& compute = {ComputeMode::exact});
 
   const LoadedModel& model() const noexcept { return *model_; }
   DetectorInfo info() const { return detector_.info(); }
@@ -48,11 +49,12 @@ class DetectorRun {
  private:
   RawDetections finish(ImagePass& pass, const Stream& stream) const;
   void check_size(const PictureView& picture) const;
-  ImageMeans means() { return {model_->weights().images(), panels_, memory_, threads_}; }
+  ImageMeans means() { return {model_->weights().images(), panels_, memory_, threads_, compute_}; }
 
   std::shared_ptr<const LoadedModel> model_;
   const Detector& detector_;
   ThreadPool& threads_;
+  ComputeOptions compute_;
   PanelCache panels_;
   ImageMemory memory_;
 };

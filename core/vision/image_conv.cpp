@@ -163,12 +163,16 @@ Tensor ImagePass::conv2d(Tensor x, Conv2d conv, Tensor residual) {
   }
   const Tensor result = make(size, part.outputs);
   const FeatureMap* added = residual ? &maps_[static_cast<std::size_t>(other.id)] : nullptr;
-  const ConvPanels& panels = panels_.find(conv);
   const FeatureMap& input = data(source, "conv2d");
-  if (part.is_depthwise) {
-    convolve_depthwise(input.parts.front(), part, panels, added, result);
+  const auto format = compute_.format(RowForm::prompt, part.matrix.format.bits);
+  const PackedConv* packed = format ? panels_.find_packed(conv) : nullptr;
+  if (packed != nullptr) {
+    convolve_packed(input, part, *packed, *format, is_fused(part.activation) ? added : nullptr,
+                    result);
+  } else if (part.is_depthwise) {
+    convolve_depthwise(input.parts.front(), part, panels_.find(conv), added, result);
   } else {
-    convolve(input, part, panels, added, result);
+    convolve(input, part, panels_.find(conv), added, result);
   }
   if (is_fused(part.activation)) return result;
   MapPart& target = this->part(result);

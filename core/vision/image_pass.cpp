@@ -56,7 +56,11 @@ void zero_border(MapPart& part, MapSize size) {
 }  // namespace
 
 ImagePass::ImagePass(const PictureView& picture, const ImageMeans& means)
-    : parts_(means.parts), panels_(means.panels), memory_(means.memory), threads_(means.threads) {
+    : parts_(means.parts),
+      panels_(means.panels),
+      memory_(means.memory),
+      threads_(means.threads),
+      compute_(means.compute) {
   constexpr int kColours = 3;
   const auto pixels =
       static_cast<std::size_t>(picture.height) * static_cast<std::size_t>(picture.width);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/kernels/image_kernels.hpp"
+#include "core/ops/compute.hpp"
 #include "core/threads/thread_pool.hpp"
 #include "core/vision/conv_panels.hpp"
 #include "core/vision/image_memory.hpp"
@@ -58,6 +59,7 @@ struct ImageMeans {
   PanelCache& panels;
   ImageMemory& memory;
   ThreadPool& threads;
+  ComputeOptions compute{ComputeMode::exact};
 };
 
 /// One pass over one picture. It computes no tokens: operations on them are refused by name.
@@ -123,6 +125,8 @@ class ImagePass : public Ops, public ImageOps {
   Tensor combine(Tensor a, Tensor b, const char* operation, const Function& function);
   void convolve(const FeatureMap& x, const Conv2dPart& conv, const ConvPanels& panels,
                 const FeatureMap* residual, Tensor out);
+  void convolve_packed(const FeatureMap& x, const Conv2dPart& conv, const PackedConv& packed,
+                       ActivationFormat format, const FeatureMap* residual, Tensor out);
   void convolve_depthwise(const MapPart& x, const Conv2dPart& conv, const ConvPanels& panels,
                           const FeatureMap* residual, Tensor out);
   void attend(const FeatureMap& qkv, const MapAttentionSpec& spec, int head, Tensor out);
@@ -132,6 +136,7 @@ class ImagePass : public Ops, public ImageOps {
   PanelCache& panels_;
   ImageMemory& memory_;
   ThreadPool& threads_;
+  ComputeOptions compute_;
   std::vector<FeatureMap> maps_;
   Tensor picture_;
 };

@@ -8,7 +8,7 @@
 namespace quiver::cli {
 
 DetectorRun open_detector(Session& session, const Arguments& arguments) {
-  return {session.load(find_model(arguments.text("MODEL"))), session.threads()};
+  return {session.load(find_model(arguments.text("MODEL"))), session.threads(), session.compute()};
 }
 
 int picture_side(const Arguments& arguments, const DetectorInfo& info) {

@@ -61,7 +61,7 @@ struct Policy {
 
 #include "core/kernels/image_kernels.inc"
 
-constexpr ImageKernels kKernels = {1, convolve<Policy>, depthwise<Policy>};
+constexpr ImageKernels kKernels = {1, convolve<Policy>, depthwise<Policy>, finish<Policy>};
 
 }  // namespace
 

@@ -60,7 +60,7 @@ struct Policy {
 
 #include "core/kernels/image_kernels.inc"
 
-constexpr ImageKernels kKernels = {2, convolve<Policy>, depthwise<Policy>};
+constexpr ImageKernels kKernels = {2, convolve<Policy>, depthwise<Policy>, finish<Policy>};
 
 }  // namespace
 
