@@ -15,11 +15,18 @@ void gather_row(const FeatureMap& x, const Conv2dPart& conv, int y, int pixels, 
   const int top = y * conv.stride;
   const auto columns = static_cast<std::size_t>(conv.columns);
   const int reach = conv.kernel / 2;
+  const MapPart& first = x.parts.front();
+  const bool is_dense =
+      x.parts.size() == 1 && first.pixel == static_cast<std::size_t>(first.channels);
   for (int pixel = 0; pixel < pixels; ++pixel) {
     float* row = target + static_cast<std::size_t>(pixel) * stride;
     std::memset(row + columns, 0, (stride - columns) * sizeof(float));
     const int left = pixel * conv.stride;
     for (int dy = -reach; dy <= reach; ++dy) {
+      if (is_dense) {
+        row = std::copy_n(first.at(top + dy, left - reach), conv.kernel * first.channels, row);
+        continue;
+      }
       for (int dx = -reach; dx <= reach; ++dx) {
         for (const MapPart& part : x.parts) {
           std::copy_n(part.at(top + dy, left + dx), part.channels, row);

@@ -79,28 +79,54 @@ std::vector<CalibrationPicture> calibration(const DetectorInfo& info, std::size_
   return pictures;
 }
 
+/// Plain encoding, and loading of what was written.
+ConvertMeans plain_means(ThreadPool& threads) {
+  const auto scheme = affine_scheme("affine");
+  return {.encoder = {scheme,
+                      [scheme](auto weights, auto rows, auto columns, const QuantFormat& format,
+                               DType type, auto, auto parts) {
+                        scheme->encode(weights, rows, columns, format, type, parts);
+                      }},
+          .writer = {},
+          .kv = nullptr,
+          .threads = threads,
+          .progress = {},
+          .load = load_detector};
+}
+
+TEST(TrainedDetector, computes_quantized_kernels_from_integers_nearly_as_from_floats) {
+  const TemporaryFolder folder;
+  ThreadPool threads(2);
+  for (const int bits : {4, 8}) {
+    ConvertOptions options;
+    options.is_optiq = true;
+    options.target_bpw = bits;
+    options.bits = {bits};
+    const auto place = folder.path() / std::to_string(bits);
+    convert_detector(trained(), {}, place, options, plain_means(threads));
+    const auto model = load_detector(place);
+    DetectorRun exact(model, threads);
+    DetectorRun fast(model, threads, ComputeOptions{});
+    for (const CalibrationPicture& picture : calibration(exact.info(), 3)) {
+      const RawDetections want = exact.run(picture.view());
+      const RawDetections got = fast.run(picture.view());
+      EXPECT_NE(got.logits, want.logits) << "the integers were not used";
+      expect_same_rows(rows_of(best_detections(got, 10)), rows_of(best_detections(want, 10)), 0.1,
+                       2e-3);
+    }
+  }
+}
+
 TEST(TrainedDetector, keeps_its_precision_at_four_and_a_half_true_bits) {
   const TemporaryFolder folder;
   const auto model = trained();
   ThreadPool threads(2);
-  const auto scheme = affine_scheme("affine");
-  const ConvertMeans means{
-      .encoder = {scheme,
-                  [scheme](auto weights, auto rows, auto columns, const QuantFormat& format,
-                           DType type, auto, auto parts) {
-                    scheme->encode(weights, rows, columns, format, type, parts);
-                  }},
-      .writer = {},
-      .kv = nullptr,
-      .threads = threads,
-      .progress = {},
-      .load = load_detector};
   ConvertOptions options;
   options.target_bpw = 4.5;
   options.bits = {2, 3, 4, 5, 6, 8};
   const auto pictures = calibration(detector_of(*model).info(), 2);
   const Conversion mixed =
-      convert_detector(model, pictures, folder.path() / "mixed", options, means);
+      convert_detector(model, pictures, folder.path() / "mixed", options, plain_means(threads));
   EXPECT_LE(mixed.bpw_true, 4.5);
   const double before = average_precision(look(model), 3).at50;
   const double after = average_precision(look(load_detector(folder.path() / "mixed")), 3).at50;
