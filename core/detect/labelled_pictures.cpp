@@ -1,4 +1,4 @@
-// Pictures with the objects on them: folders with YOLO's text labels.
+// Pictures with the objects on them: folders with labels in text files.
 #include "core/detect/labelled_pictures.hpp"
 
 #include <fmt/format.h>

@@ -1,4 +1,4 @@
-// Pictures with the objects on them: folders with YOLO's text labels, and COCO's JSON.
+// Pictures with the objects on them: folders with labels in text files, and COCO's JSON.
 #pragma once
 
 #include <filesystem>

@@ -16,6 +16,10 @@ namespace {
 // after panel passes over them.
 constexpr std::size_t kBandBytes = 256U << 10U;
 
+// Weights that stay in the second-level cache by themselves: then a row gets all its outputs at
+// once, so that no line of the result is fetched and written twice.
+constexpr std::size_t kWeightFloats = (256U << 10U) / sizeof(float);
+
 /// The runs of inputs of the output row `y`.
 void find_runs(const FeatureMap& x, const Conv2dPart& conv, int y, std::vector<ConvRun>& runs) {
   runs.clear();
@@ -79,13 +83,8 @@ void ImagePass::convolve(const FeatureMap& x, const Conv2dPart& conv, const Conv
   const int slices = splits_panels ? (panels.panels + images.panels - 1) / images.panels : 1;
   if (!splits_panels && threads_.threads() > 1) bands = std::min(rows, std::max(bands, 4));
   const std::size_t panel_stride = static_cast<std::size_t>(conv.columns) * kPanelOutputs;
-  threads_.run(bands * slices, [&](int task, int) {
-    const int index = task / slices;
-    const int first_row = static_cast<int>(std::int64_t{rows} * index / bands);
-    const int last_row = static_cast<int>(std::int64_t{rows} * (index + 1) / bands);
-    const int slice = task % slices;
-    int panel = splits_panels ? slice * images.panels : 0;
-    const int last = splits_panels ? std::min(panels.panels, panel + images.panels) : panels.panels;
+  // Panel after panel for some rows.
+  const auto compute = [&](int first_row, int last_row, int panel, int last) {
     std::vector<ConvRun> runs;
     while (panel < last) {
       const int first_output = panel * kPanelOutputs;
@@ -112,6 +111,16 @@ void ImagePass::convolve(const FeatureMap& x, const Conv2dPart& conv, const Conv
       }
       panel += row.panels;
     }
+  };
+  const bool is_by_row = panel_stride * static_cast<std::size_t>(panels.panels) <= kWeightFloats;
+  threads_.run(bands * slices, [&](int task, int) {
+    const int index = task / slices;
+    const int first_row = static_cast<int>(std::int64_t{rows} * index / bands);
+    const int last_row = static_cast<int>(std::int64_t{rows} * (index + 1) / bands);
+    const int panel = splits_panels ? task % slices * images.panels : 0;
+    const int last = splits_panels ? std::min(panels.panels, panel + images.panels) : panels.panels;
+    const int step = is_by_row ? 1 : last_row - first_row;
+    for (int y = first_row; y < last_row; y += step) compute(y, y + step, panel, last);
   });
 }
 

@@ -69,9 +69,7 @@ ImagePass::ImagePass(const PictureView& picture, const ImageMeans& means)
   }
   memory_.give_back_all();
   memory_.prepare_scratch(threads_.threads());
-  KeptMap map{{picture.height, picture.width}, kColours, {}};
-  map.values.assign(picture.values.begin(), picture.values.end());
-  picture_ = adopt(map);
+  picture_ = adopt_values({picture.height, picture.width}, kColours, picture.values);
 }
 
 ImagePass::~ImagePass() {
@@ -127,12 +125,15 @@ KeptMap ImagePass::keep(Tensor x) const {
 }
 
 Tensor ImagePass::adopt(const KeptMap& kept) {
-  const Tensor result = make(kept.size, kept.channels);
+  return adopt_values(kept.size, kept.channels, kept.values);
+}
+
+Tensor ImagePass::adopt_values(MapSize size, int channels, std::span<const float> values) {
+  const Tensor result = make(size, channels);
   MapPart& target = part(result);
-  const std::size_t row =
-      static_cast<std::size_t>(kept.size.width) * static_cast<std::size_t>(kept.channels);
-  for (int y = 0; y < kept.size.height; ++y) {
-    std::copy_n(kept.values.data() + static_cast<std::size_t>(y) * row, row, target.at(y, 0));
+  const std::size_t row = static_cast<std::size_t>(size.width) * static_cast<std::size_t>(channels);
+  for (int y = 0; y < size.height; ++y) {
+    std::copy_n(values.data() + static_cast<std::size_t>(y) * row, row, target.at(y, 0));
   }
   return result;
 }

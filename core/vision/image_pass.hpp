@@ -114,6 +114,7 @@ class ImagePass : public Ops, public ImageOps {
  private:
   /// A map with its border zeroed and its values unspecified.
   Tensor make(MapSize size, int channels);
+  Tensor adopt_values(MapSize size, int channels, std::span<const float> values);
   Tensor add_map(FeatureMap map);
   const FeatureMap& data(Tensor x, const char* operation) const;
   /// The same map in one part.

@@ -12,8 +12,9 @@ namespace quiver::cli {
 inline constexpr OptionRow kCalibrationOption = {
     .name = "calibration",
     .value = "FILE",
-    .help = "JSON lines {domain, text} or {domain, messages[, tools]}, a built-in mix where not "
-            "given; a folder of pictures for a detector",
+    .help =
+        "JSON lines {domain, text} or {domain, messages[, tools]}, a built-in mix where not "
+        "given; a folder of pictures for a detector",
     .completes = Completes::file};
 
 /// Tokens of `samples` texts through the tokenizer of the model in `folder`, taken as the reference

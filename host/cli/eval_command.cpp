@@ -25,7 +25,7 @@ constexpr OptionRow kOptions[] = {
     {.name = "task", .value = "TASK", .choices = "detect", .help = "What to measure"},
     {.name = "data",
      .value = "PATH",
-     .help = "Pictures and labels: a folder with images/ and YOLO's text labels in labels/, or a "
+     .help = "Pictures and labels: a folder with images/ and text labels in labels/, or a "
              "COCO JSON file",
      .completes = Completes::file},
     {.name = "max", .value = "N", .default_value = "300", .help = "Boxes a picture at most"},

@@ -129,6 +129,9 @@ std::uint64_t other_parameters(const WeightStore& weights) {
     count += product(static_cast<std::uint64_t>(part.channels),
                      static_cast<std::uint64_t>(part.kernel) + (part.has_bias ? 1 : 0));
   }
+  for (const Conv2dPart& part : weights.images().convs()) {
+    count += static_cast<std::uint64_t>(part.side_parameters);
+  }
   return count;
 }
 
@@ -158,6 +161,13 @@ ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes) 
   }
   for (const LinearPart& part : weights.linears()) {
     report.layers.push_back(report_layer(part.name, part.role, part.block, part.matrix, form));
+  }
+  for (const Conv2dPart& part : weights.images().convs()) {
+    LayerReport layer = report_layer(part.name, part.role, part.block, part.matrix, form);
+    // Zeros behind the rows of quantized kernels take room, and are no parameters.
+    layer.columns = part.columns;
+    layer.parameters = static_cast<std::uint64_t>(part.outputs * part.columns);
+    report.layers.push_back(std::move(layer));
   }
   std::uint64_t layer_bytes = 0;
   for (const LayerReport& layer : report.layers) {

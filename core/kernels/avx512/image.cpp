@@ -34,22 +34,21 @@ struct Policy {
   static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
   static Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 
-  /// x / (1 + e^-x): e^-x = 2^n e^r as in elements.inc, the quotient by one Newton step.
+  /// x / (1 + 2^(n + f)) with a polynomial for 2^f, |f| <= 1/2, and the quotient by one Newton
+  /// step. Below -87 the exponent stays there: a power that overflows has no step.
   static Float silu(Float x) {
-    const Float bounded =
-        _mm512_max_ps(_mm512_min_ps(_mm512_set1_ps(87.0F), x), _mm512_set1_ps(-87.0F));
-    const Float y = _mm512_sub_ps(_mm512_setzero_ps(), bounded);
-    const Float n = _mm512_roundscale_ps(_mm512_mul_ps(y, _mm512_set1_ps(1.44269504088896341F)),
-                                         _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    Float r = _mm512_fnmadd_ps(n, _mm512_set1_ps(0.693359375F), y);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(-2.12194440e-4F), r);
-    Float p = _mm512_set1_ps(1.9875691500e-4F);
-    p = fma(p, r, _mm512_set1_ps(1.3981999507e-3F));
-    p = fma(p, r, _mm512_set1_ps(8.3334519073e-3F));
-    p = fma(p, r, _mm512_set1_ps(4.1665795894e-2F));
-    p = fma(p, r, _mm512_set1_ps(1.6666665459e-1F));
-    p = fma(p, r, _mm512_set1_ps(5.0000001201e-1F));
-    p = fma(p, _mm512_mul_ps(r, r), _mm512_add_ps(r, _mm512_set1_ps(1.0F)));
+    const Float bounded = _mm512_max_ps(x, _mm512_set1_ps(-87.0F));
+    const Float t = _mm512_mul_ps(bounded, _mm512_set1_ps(-1.44269504088896341F));
+    const Float n = _mm512_roundscale_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const Float f = _mm512_sub_ps(t, n);
+    // ln(2)^k / k!
+    Float p = _mm512_set1_ps(1.5403530394e-4F);
+    p = fma(p, f, _mm512_set1_ps(1.3333558147e-3F));
+    p = fma(p, f, _mm512_set1_ps(9.6181291076e-3F));
+    p = fma(p, f, _mm512_set1_ps(5.5504108665e-2F));
+    p = fma(p, f, _mm512_set1_ps(2.4022650696e-1F));
+    p = fma(p, f, _mm512_set1_ps(6.9314718056e-1F));
+    p = fma(p, f, _mm512_set1_ps(1.0F));
     const Float below = _mm512_add_ps(_mm512_scalef_ps(p, n), _mm512_set1_ps(1.0F));
     const Float guess = _mm512_rcp14_ps(below);
     const Float inverse =
