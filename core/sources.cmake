@@ -7,6 +7,7 @@ target_sources(quiver_core PRIVATE
   plugin/check.cpp
   plugin/check_architecture.cpp
   plugin/check_canvas.cpp
+  plugin/check_detector.cpp
   plugin/check_general.cpp
   plugin/check_kv.cpp
   plugin/check_kv_page.cpp

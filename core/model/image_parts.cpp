@@ -150,7 +150,7 @@ void ImageParts::read_norm(const Conv2dSpec& spec, Conv2dPart& part) {
   }
 }
 
-std::span<const std::int64_t> ImageParts::shape(std::string_view name) {
+std::span<const std::int64_t> ImageParts::kernel_shape(std::string_view name) {
   if (store_.checkpoint_ == nullptr) return {};
   if (const TensorView* tensor = store_.checkpoint_->find(name)) return tensor->shape;
   const TensorView* codes = store_.checkpoint_->find(std::string(name) + ".data");

@@ -40,7 +40,7 @@ class ImageParts : public ImageWeights {
   ImageParts& operator=(const ImageParts&) = delete;
 
   Conv2d conv2d(std::string_view name, int outputs, int inputs, const Conv2dSpec& spec) override;
-  std::span<const std::int64_t> shape(std::string_view name) override;
+  std::span<const std::int64_t> kernel_shape(std::string_view name) override;
 
   std::span<const Conv2dPart> convs() const noexcept { return convs_; }
   const Conv2dPart& operator[](Conv2d handle) const {

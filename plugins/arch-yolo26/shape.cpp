@@ -114,10 +114,10 @@ class TensorShapes {
  public:
   explicit TensorShapes(ImageWeights& weights) : weights_(weights) {}
 
-  bool has(const std::string& name) { return !weights_.shape(name + ".weight").empty(); }
+  bool has(const std::string& name) { return !weights_.kernel_shape(name + ".weight").empty(); }
 
   int outputs(const std::string& name) {
-    const auto shape = weights_.shape(name + ".weight");
+    const auto shape = weights_.kernel_shape(name + ".weight");
     if (shape.size() != 4 || shape[0] < 1 || shape[0] > kMostClasses) {
       throw Error(
           ErrorCode::bad_input,

@@ -40,10 +40,10 @@ class ImageWeights {
   /// Error(bad_input) naming the tensor where it is missing or has another shape.
   virtual Conv2d conv2d(std::string_view name, int outputs, int inputs, const Conv2dSpec& spec) = 0;
 
-  /// The shape of a stored tensor, or an empty one where the checkpoint has none of that name (a
-  /// bare config has none at all); of a quantized one that of the whole. It lives as long as this
-  /// object.
-  virtual std::span<const std::int64_t> shape(std::string_view name) = 0;
+  /// The shape of a stored kernel, NAME.weight in full, or an empty one where the checkpoint has
+  /// none of that name (a bare config has none at all); of a quantized one that of the whole. It
+  /// lives as long as this object.
+  virtual std::span<const std::int64_t> kernel_shape(std::string_view name) = 0;
 };
 
 /// The ImageWeights of a Weights. Throws Error(plugin) where the host knows no pictures.
