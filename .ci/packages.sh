@@ -3,6 +3,7 @@
 # Sourced by run-tests and quickstart, with bash in strict mode. Groups of packages:
 #   build  compiler, CMake and the libraries that the program stands on
 #   text   a cargo that is new enough for the text library
+#   image  decoders of JPEG, PNG and WebP, for families that look at pictures
 #   test   test libraries, and clang with libc++ for tests across compilers
 #   lint   clang-format and clang-tidy      fuzz  the runtime of clang's fuzzer
 #   fetch  Python's package downloader      deb   what building .deb files takes
@@ -107,6 +108,7 @@ quiver_group() {
       printf '%s\n' libffi-dev libfmt-dev libopenblas-openmp-dev libssl-dev nlohmann-json3-dev
       ;;
     text) quiver_find_cargo || quiver_cargo_packages | tr ' ' '\n' ;;
+    image) printf '%s\n' libjpeg-dev libpng-dev libwebp-dev ;;
     test)
       command -v clang++ >/dev/null || echo clang
       command -v python3 >/dev/null || echo python3

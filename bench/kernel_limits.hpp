@@ -86,5 +86,6 @@ std::vector<float> random_floats(std::size_t count);
 void add_float_kernels(const KernelTable& table, const MachineLimits& limits);
 void add_packed_kernels(const KernelTable& table, const MachineLimits& limits);
 void add_element_kernels(const KernelTable& table);
+void add_delta_rule(const KernelTable& table, const MachineLimits& limits);
 
 }  // namespace quiver::bench

@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
     quiver::bench::add_float_kernels(*table, limits);
     quiver::bench::add_packed_kernels(*table, limits);
     quiver::bench::add_element_kernels(*table);
+    quiver::bench::add_delta_rule(*table, limits);
   }
   benchmark::RunSpecifiedBenchmarks();
   benchmark::Shutdown();

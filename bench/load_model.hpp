@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <set>
 #include <string>
 
 namespace quiver::bench {
@@ -35,9 +36,11 @@ inline std::shared_ptr<const LoadedModel> load_model(const std::filesystem::path
 }
 
 /// From a bare config.
-inline std::shared_ptr<const LoadedModel> describe_model(const std::filesystem::path& config,
-                                                         const Registry& registry) {
-  return LoadedModel::describe(config, architectures(registry), schemes(registry));
+inline std::shared_ptr<const LoadedModel> describe_model(
+    const std::filesystem::path& config, const Registry& registry,
+    std::set<std::string, std::less<>> assumed = {}) {
+  return LoadedModel::describe(config, architectures(registry), schemes(registry),
+                               std::move(assumed));
 }
 
 /// The strategy that NAME[:K=V,..] says.

@@ -12,6 +12,8 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <set>
+#include <string>
 #include <vector>
 
 namespace {
@@ -40,7 +42,8 @@ std::vector<Part> parts_of(const quiver::WeightStore& weights) {
   }
   for (const auto& part : weights.linears()) {
     const double scale = 1 / std::sqrt(static_cast<double>(part.matrix.columns));
-    add(part.name + ".weight", {part.matrix.rows, part.matrix.columns}, 0, scale);
+    add(part.name + ".weight",
+        quiver::stored_shape(part.matrix.rows, part.matrix.columns, part.experts), 0, scale);
     if (part.has_bias) add(part.name + ".bias", {part.matrix.rows}, 0, 0.01);
   }
   for (const auto& part : weights.norms()) {
@@ -49,6 +52,10 @@ std::vector<Part> parts_of(const quiver::WeightStore& weights) {
   for (const auto& part : weights.causal_convs()) {
     add(part.name + ".weight", {part.channels, 1, part.kernel}, 0, 0.1);
     if (part.has_bias) add(part.name + ".bias", {part.channels}, 0, 0.01);
+  }
+  for (const auto& part : weights.delta_rules()) {
+    add(part.name + ".A_log", {part.spec.value_heads}, 0, 1);
+    add(part.name + ".dt_bias", {part.spec.value_heads}, 0, 1);
   }
   return parts;
 }
@@ -70,9 +77,10 @@ void fill(quiver::SafetensorsWriter& writer, const Part& part, quiver::bench::Ra
   }
 }
 
-void make(const std::filesystem::path& config, const std::filesystem::path& out) {
+void make(const std::filesystem::path& config, const std::filesystem::path& out,
+          const std::set<std::string, std::less<>>& assumed) {
   const auto registry = quiver::bench::open_registry(QUIVER_BUILD_DIR "/lib/quiver/plugins");
-  const auto model = quiver::bench::describe_model(config, registry);
+  const auto model = quiver::bench::describe_model(config, registry, assumed);
   const std::vector<Part> parts = parts_of(model->weights());
   std::filesystem::create_directories(out);
   std::vector<TensorInfo> infos;
@@ -89,12 +97,14 @@ void make(const std::filesystem::path& config, const std::filesystem::path& out)
 
 int main(int argc, char** argv) {
   if (quiver::is_rehearsal_call(argc, argv)) return quiver::rehearsal_main(argc, argv);
-  if (argc != 3) {
-    fmt::print(stderr, "bench_random_model CONFIG.json OUT\n");
+  if (argc < 3) {
+    fmt::print(stderr,
+               "bench_random_model CONFIG.json OUT [TENSOR..]\n"
+               "TENSOR: one that decides on parts that a config leaves open\n");
     return 2;
   }
   try {
-    make(argv[1], argv[2]);
+    make(argv[1], argv[2], {argv + 3, argv + argc});
     return 0;
   } catch (const std::exception& error) {
     fmt::print(stderr, "bench_random_model: {}\n", error.what());

@@ -79,6 +79,7 @@ target_sources(quiver_core PRIVATE
   model/stored_matrix.cpp
   model/tensor_rules.cpp
   model/weight_store.cpp
+  model/weight_store_extensions.cpp
   quantize/allocate_exact.cpp
   quantize/allocate_greedy.cpp
   quantize/allocate_kv.cpp
@@ -92,10 +93,12 @@ target_sources(quiver_core PRIVATE
   quantize/detection_divergence.cpp
   quantize/detector_folder.cpp
   quantize/encoded_matrix.cpp
+  quantize/folder_plan.cpp
   quantize/kv_sensitivity.cpp
   quantize/layer_names.cpp
   quantize/layer_problem.cpp
   quantize/named_encoder.cpp
+  quantize/quantized_config.cpp
   quantize/quantized_folder.cpp
   quantize/quantized_folder_check.cpp
   quantize/refine_allocation.cpp

@@ -160,13 +160,12 @@ void Sequence::check_at_page(const char* action) const {
 }
 
 SequenceState Sequence::state() const {
-  return {windows_, recurrences_, position_offset_};
+  return {windows_, recurrences_};
 }
 
 void Sequence::set_state(SequenceState state) noexcept {
   windows_ = std::move(state.windows);
   recurrences_ = std::move(state.recurrences);
-  position_offset_ = state.position_offset;
 }
 
 SequencePart Sequence::part(int start) const {

@@ -59,7 +59,6 @@ struct RecurrentState {
 struct SequenceState {
   std::vector<std::vector<float>> windows;  ///< By CausalConv::id: [rows, channels].
   std::vector<RecurrentState> recurrences;  ///< By DeltaRule::id.
-  int position_offset = 0;
 
   std::size_t size_bytes() const noexcept;
 };
@@ -99,10 +98,6 @@ class Sequence {
 
   /// Rows of the forward pass that is under way or awaits accept().
   int pending() const noexcept { return pending_; }
-
-  /// Difference between a token's index and its rotary position; see positions of images.
-  int position_offset() const noexcept { return position_offset_; }
-  void set_position_offset(int offset) noexcept { position_offset_ = offset; }
 
   /// Starts a forward pass over `rows` more tokens: makes room in every layer. Throws
   /// Error(resources), leaving the sequence as it was.
@@ -204,7 +199,6 @@ class Sequence {
   const CacheLayout* layout_;
   int length_ = 0;
   int pending_ = 0;
-  int position_offset_ = 0;
   std::vector<LayerPages> tables_;              // [layer]
   std::vector<std::vector<float>> windows_;     // [conv][rows * channels]
   std::vector<std::vector<float>> recordings_;  // [conv][pending * channels]

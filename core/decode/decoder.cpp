@@ -62,6 +62,11 @@ void check_decoding(const LoadedModel& model, const DecodeOptions& options,
                             model.config().model_type()),
                 "use 'ar' or 'ngram', or a checkpoint with its head");
   }
+  if (options.mode == DecodeMode::draft_head && options.draft_tokens > 1 + kMostHeadDrafts) {
+    throw wrong(fmt::format("a draft head drafts {} tokens at most", kMostHeadDrafts),
+                fmt::format("give {} rows or fewer, the newest token included",
+                            1 + kMostHeadDrafts));
+  }
   const bool is_diffusion = options.mode == DecodeMode::block_diffusion;
   if (is_diffusion && rules.filter != nullptr) {
     throw wrong("a grammar needs tokens in order, which 'block-diffusion' does not give",

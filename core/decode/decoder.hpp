@@ -21,8 +21,8 @@ struct PassPlan {
   PassKind kind = PassKind::model;
   std::span<const float> states{};
 
-  Feed feed(Sequence* sequence) const {
-    return {sequence, tokens, logits, form, visibility, listed, kind, states};
+  Feed feed(Sequence* sequence, const PromptImages* images = nullptr) const {
+    return {sequence, tokens, logits, form, visibility, listed, kind, states, images};
   }
 };
 

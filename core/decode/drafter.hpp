@@ -51,6 +51,10 @@ class Drafter {
 std::unique_ptr<Drafter> make_block_drafter(std::int32_t mask_token, int block_length,
                                             bool allows_mask);
 
+/// A head is trained to look one or two tokens ahead; what it says of later ones is worth less and
+/// less.
+inline constexpr int kMostHeadDrafts = 4;
+
 /// Drafts with the model's draft head, one token a pass. With history the head sees what it saw of
 /// the text before; without, each of its rows is alone.
 std::unique_ptr<Drafter> make_head_drafter(bool has_history);

@@ -56,7 +56,11 @@ Engine::Engine(std::shared_ptr<const LoadedModel> model, KvPlan kv, ThreadPool& 
           static_cast<const DraftHead*>(model_->model().extension(DraftHead::kInterfaceId))),
       drafted_layout_(cache_layout(model_->weights(), kv_, info_.hidden)),
       pool_(cache_limit_bytes) {
-  if (compute_.mode == ComputeMode::fast) packed_ = std::make_unique<PackedModel>(*model_);
+  if (draft_head_ != nullptr) draft_vocabulary_ = DraftVocabulary::load(*model_);
+  if (compute_.mode == ComputeMode::fast) {
+    packed_ = std::make_unique<PackedModel>(
+        *model_, draft_vocabulary_ ? &draft_vocabulary_->part() : nullptr);
+  }
 }
 
 Sequence Engine::new_drafted_sequence() {
@@ -76,9 +80,14 @@ Batch Engine::make_batch(std::span<const Feed> feeds) const {
                               /*variant=*/0, feed.visibility});
     check_token_ids(feed.tokens, info_.vocabulary);
     for (std::size_t i = 0; i < feed.tokens.size(); ++i) {
-      const int position = start + static_cast<int>(i) + feed.sequence->position_offset();
+      const std::size_t index = static_cast<std::size_t>(start) + i;
       batch.tokens.push_back(feed.tokens[i]);
-      batch.positions.push_back({position, position, position});
+      const auto position = static_cast<std::int32_t>(index);
+      batch.positions.push_back(feed.images != nullptr ? feed.images->position(index)
+                                                       : std::array{position, position, position});
+      if (feed.images == nullptr) continue;
+      const auto features = feed.images->features(index);
+      if (!features.empty()) batch.replaced_rows.emplace_back(batch.rows() - 1, features);
     }
   }
   return batch;
@@ -184,7 +193,7 @@ int Engine::prompt_grid(const Visibility& visibility) noexcept {
 
 Logits Engine::feed_prompt(Sequence& sequence, std::span<const std::int32_t> tokens, Wanted wanted,
                            const std::function<bool(std::size_t done)>& progress,
-                           const Visibility& visibility) {
+                           const Visibility& visibility, const PromptImages* images) {
   const int grid = prompt_grid(visibility);
   Logits result;
   result.vocabulary = info_.vocabulary;
@@ -194,7 +203,8 @@ Logits Engine::feed_prompt(Sequence& sequence, std::span<const std::int32_t> tok
     const std::size_t count = std::min(to_grid, tokens.size() - done);
     const bool is_last = done + count == tokens.size();
     const Wanted rows = wanted == Wanted::last && !is_last ? Wanted::none : wanted;
-    const Feed feed{&sequence, tokens.subspan(done, count), rows, RowForm::prompt, visibility};
+    Feed feed{&sequence, tokens.subspan(done, count), rows, RowForm::prompt, visibility};
+    feed.images = images;
     Logits logits = forward({&feed, 1});
     sequence.accept(static_cast<int>(count));
     result.rows += logits.rows;

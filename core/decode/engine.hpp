@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <quiver/draft_head.hpp>
 #include <span>
 #include <string_view>
@@ -12,6 +13,8 @@
 #include "core/cache/kv_plan.hpp"
 #include "core/cache/sequence.hpp"
 #include "core/decode/decode_statistics.hpp"
+#include "core/decode/draft_vocabulary.hpp"
+#include "core/decode/prompt_images.hpp"
 #include "core/model/loaded_model.hpp"
 #include "core/ops/forward_ops.hpp"
 #include "core/threads/thread_pool.hpp"
@@ -39,6 +42,7 @@ struct Feed {
   /// Of a draft head's pass: the hidden states in front of all rows, or of all but the first, whose
   /// state is then that of the sequence's last token.
   std::span<const float> states{};
+  const PromptImages* images = nullptr;  ///< Of the sequence's text, in each of its passes.
 };
 
 /// How many rows of a feed produce logits. [any-thread]
@@ -98,7 +102,12 @@ class Engine {
   Logits feed_prompt(Sequence& sequence, std::span<const std::int32_t> tokens,
                      Wanted wanted = Wanted::last,
                      const std::function<bool(std::size_t done)>& progress = {},
-                     const Visibility& visibility = {});
+                     const Visibility& visibility = {}, const PromptImages* images = nullptr);
+
+  /// What stands for a picture in a text: `patches` [rows, values] in the order of ImageEncoder,
+  /// `grid_rows` by `grid_columns` of them -> [rows / merge^2, hidden]. Throws Error(usage) where
+  /// the model does not look at pictures.
+  std::vector<float> encode_image(std::span<const float> patches, int grid_rows, int grid_columns);
 
   const LoadedModel& model() const noexcept { return *model_; }
   const TextModelInfo& info() const noexcept { return info_; }
@@ -114,12 +123,14 @@ class Engine {
   Logits run_model(std::span<const Feed> feeds, const Batch& batch, const TensorObserver& observer);
   Logits run_draft_head(std::span<const Feed> feeds, const Batch& batch);
   Logits logits_of(ForwardOps& ops, Tensor hidden, std::span<const int> rows);
+  void spread(Logits& logits) const;
   void remember(ForwardOps& ops, const Batch& batch, Tensor hidden) const;
 
   std::shared_ptr<const LoadedModel> model_;
   KvPlan kv_;
   ThreadPool& threads_;
   ComputeOptions compute_;
+  std::optional<DraftVocabulary> draft_vocabulary_;
   std::unique_ptr<PackedModel> packed_;  // fast mode only
   TextModelInfo info_;
   CacheLayout layout_;

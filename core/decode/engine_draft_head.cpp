@@ -1,5 +1,6 @@
 // Passes of a model's draft head, and what it remembers of the model's own.
 #include <algorithm>
+#include <limits>
 #include <quiver/error.hpp>
 
 #include "core/decode/engine.hpp"
@@ -51,9 +52,25 @@ Logits Engine::run_draft_head(std::span<const Feed> feeds, const Batch& batch) {
     const auto own = values.subspan(static_cast<std::size_t>(row) * width, width);
     last.insert(last.end(), own.begin(), own.end());
   }
+  if (draft_vocabulary_) ops.shorten(draft_vocabulary_->whole(), draft_vocabulary_->part());
   Logits logits = logits_of(ops, hidden, last_rows);
+  if (draft_vocabulary_) spread(logits);
   logits.hidden = std::move(last);
   return logits;
+}
+
+/// Gives tokens their logits by id; those that are never drafted cannot be chosen.
+void Engine::spread(Logits& logits) const {
+  const std::span<const std::int32_t> ids = draft_vocabulary_->ids();
+  const auto width = static_cast<std::size_t>(info_.vocabulary);
+  std::vector<float> all(static_cast<std::size_t>(logits.rows) * width,
+                         -std::numeric_limits<float>::infinity());
+  for (std::size_t row = 0; row < static_cast<std::size_t>(logits.rows); ++row) {
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      all[row * width + static_cast<std::size_t>(ids[i])] = logits.values[row * ids.size() + i];
+    }
+  }
+  logits.values = std::move(all);
 }
 
 }  // namespace quiver

@@ -39,7 +39,7 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
   Generation result;
   Logits logits = engine.feed_prompt(sequence, prompt,
                                      decoder->wants_prompt_logits() ? Wanted::last : Wanted::none,
-                                     go_on, decoder->prompt_visibility());
+                                     go_on, decoder->prompt_visibility(), options.images);
   result.prompt_ms = ms_since(start);
   const auto prompt_end = Clock::now();
   auto first_token = start;
@@ -55,7 +55,7 @@ Generation generate(Engine& engine, Sequence& sequence, std::span<const std::int
       text.interrupt();
       break;
     }
-    const Feed feed = decoder->plan().feed(&sequence);
+    const Feed feed = decoder->plan().feed(&sequence, options.images);
     logits = engine.forward({&feed, 1});
     int kept = 0;
     try {

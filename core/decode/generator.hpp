@@ -18,6 +18,7 @@ struct GenerationOptions : TextRules {
   DecodeOptions decode;
   /// Tokens that the sequence holds already: the samplers' history begins with them.
   std::span<const std::int32_t> cached;
+  const PromptImages* images = nullptr;             ///< Of the whole text; outlives the call.
   std::function<bool(std::size_t done)> on_prompt;  ///< See Engine::feed_prompt.
   const std::atomic<bool>* interrupt = nullptr;     ///< Set from outside to end early.
 };

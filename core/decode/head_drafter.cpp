@@ -4,9 +4,6 @@
 namespace quiver {
 namespace {
 
-// The head was trained to look one token ahead; what it says of later ones is worth less and less.
-constexpr int kMostDrafts = 4;
-
 class HeadDrafter : public Drafter {
  public:
   explicit HeadDrafter(bool has_history) : has_history_(has_history) {
@@ -51,7 +48,7 @@ class HeadDrafter : public Drafter {
   AcceptanceRates& rates(DecodeStatistics& statistics) const override {
     return statistics.head_drafts;
   }
-  int most_drafts() const override { return kMostDrafts; }
+  int most_drafts() const override { return kMostHeadDrafts; }
   int trial_drafts() const override { return 1; }
 
  private:

@@ -26,6 +26,7 @@ Job::Job(Request asked, Engine& engine)
       decoder(make_decoder(engine, text, request.decode, nullptr)),
       prompt_visibility(decoder->prompt_visibility()),
       prefix_key(request.prefix_key) {
+  if (request.images) prefix_key += request.images->key();
   if (decoder->keeps_head_history()) prefix_key += "\ndraft head";
   if (prompt_visibility.kind != VisibilityKind::causal) {
     prefix_key += fmt::format("\nblocks of {}", prompt_visibility.block_length);
@@ -66,15 +67,17 @@ int Job::length() const noexcept {
 Feed Job::next() {
   Sequence* const own = sequence ? &*sequence : nullptr;
   if (!is_prompt()) {
-    return decoder->plan().feed(own);
+    return decoder->plan().feed(own, request.images.get());
   }
   const auto held = static_cast<std::size_t>(length());
   const auto grid = static_cast<std::size_t>(prompt_grid());
   const std::size_t rest = text.given().size() - held;
   const std::size_t count = std::min(grid - held % grid, rest);
   const bool is_last = count == rest && decoder->wants_prompt_logits();
-  return {own, text.given().subspan(held, count), is_last ? Wanted::last : Wanted::none,
-          RowForm::prompt, prompt_visibility};
+  Feed feed{own, text.given().subspan(held, count), is_last ? Wanted::last : Wanted::none,
+            RowForm::prompt, prompt_visibility};
+  feed.images = request.images.get();
+  return feed;
 }
 
 Error current_error() {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "core/decode/decode_options.hpp"
+#include "core/decode/prompt_images.hpp"
 #include "core/decode/sampler_chain.hpp"
 #include "core/decode/text_state.hpp"
 
@@ -38,8 +39,9 @@ struct Request {
   std::vector<std::int32_t> prompt;
   SamplerChain samplers;
   TextRules rules;
-  DecodeOptions decode;  ///< Checked by submit().
-  /// What decides beside tokens and decoding what the caches hold: model, adapter, images, KV
+  DecodeOptions decode;                        ///< Checked by submit().
+  std::shared_ptr<const PromptImages> images;  ///< Of the prompt; may be nullptr.
+  /// What decides beside tokens, images and decoding what the caches hold: model, adapter, KV
   /// scheme.
   /// Requests share prefixes under equal keys only.
   std::string prefix_key;

@@ -47,7 +47,7 @@ struct LatencyMatrix {
 struct LatencyWork {
   std::vector<LatencyMatrix> matrices;
   double other_bytes = 0;  ///< Read for each token beside the matrices: norms, biases.
-  double kv_bytes = 0;     ///< Keys and values read for each token.
+  double kv_bytes = 0;     ///< Keys, values and states read for each token.
   int prompt = 256;        ///< Tokens that are fed at once.
 };
 

@@ -18,7 +18,8 @@ namespace {
 constexpr double kReach = 2.0;  // Of the kernel, in pixels of the larger of the two grids.
 constexpr int kFraction = 22;   // Bits behind the point of a weight.
 constexpr std::int32_t kHalf = 1 << (kFraction - 1);
-constexpr std::size_t kLanes = 16;
+constexpr std::size_t kLanes = 16;  // Rows that are summed side by side.
+constexpr std::size_t kBlock = 480;
 
 double cubic(double x) {
   constexpr double kA = -0.5;
@@ -47,8 +48,8 @@ class Kernel {
     std::vector<double> exact(stride_);
     for (int i = 0; i < to; ++i) {
       const double centre = (i + 0.5) * scale;
-      const int first = std::max(static_cast<int>(centre - reach + 0.5), 0);
-      const int end = std::min(static_cast<int>(centre + reach + 0.5), from);
+      const int first = std::max(static_cast<int>(std::trunc(centre - reach + 0.5)), 0);
+      const int end = std::min(static_cast<int>(std::trunc(centre + reach + 0.5)), from);
       weigh(std::span(exact).first(static_cast<std::size_t>(end - first)), (first - centre + 0.5),
             1.0 / stretch);
       std::int32_t* to_weights = weights_.data() + stride_ * static_cast<std::size_t>(i);
@@ -85,27 +86,32 @@ class Kernel {
 #endif
 
 /// to[i] = the sum over taps t of first[t * step + i] * weight t, for i below `count`.
+///
+/// Block by block, so that sums stay near; four taps at a time, so that they are seldom touched.
 QUIVER_WIDE_CLONE void blend(const std::uint8_t* first, std::size_t step, const Taps& taps,
                              std::uint8_t* to, std::size_t count) {
-  std::size_t i = 0;
-  // The sums of some neighbours stay in registers while the taps go by.
-  for (; i + kLanes <= count; i += kLanes) {
-    std::int32_t sums[kLanes];
-    for (std::int32_t& sum : sums) sum = kHalf;
-    const std::uint8_t* bytes = first + i;
-    for (int t = 0; t < taps.count; ++t, bytes += step) {
-      const std::int32_t weight = taps.weights[t];
-      for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] += bytes[lane] * weight;
+  std::int32_t sums[kBlock];
+  const std::int32_t* weights = taps.weights;
+  for (std::size_t begin = 0; begin < count; begin += kBlock) {
+    const std::size_t size = std::min(kBlock, count - begin);
+    const std::uint8_t* a = first + begin;
+    for (std::size_t i = 0; i < size; ++i) sums[i] = kHalf;
+    int t = 0;
+    for (; t + 4 <= taps.count; t += 4, a += 4 * step) {
+      const std::uint8_t* b = a + step;
+      const std::uint8_t* c = b + step;
+      const std::uint8_t* d = c + step;
+      for (std::size_t i = 0; i < size; ++i) {
+        sums[i] += a[i] * weights[t] + b[i] * weights[t + 1] + c[i] * weights[t + 2] +
+                   d[i] * weights[t + 3];
+      }
     }
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      to[i + lane] = static_cast<std::uint8_t>(std::clamp(sums[lane] >> kFraction, 0, 255));
+    for (; t < taps.count; ++t, a += step) {
+      for (std::size_t i = 0; i < size; ++i) sums[i] += a[i] * weights[t];
     }
-  }
-  for (; i < count; ++i) {
-    std::int32_t sum = kHalf;
-    const std::uint8_t* bytes = first + i;
-    for (int t = 0; t < taps.count; ++t, bytes += step) sum += *bytes * taps.weights[t];
-    to[i] = static_cast<std::uint8_t>(std::clamp(sum >> kFraction, 0, 255));
+    for (std::size_t i = 0; i < size; ++i) {
+      to[begin + i] = static_cast<std::uint8_t>(std::clamp(sums[i] >> kFraction, 0, 255));
+    }
   }
 }
 

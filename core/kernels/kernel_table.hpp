@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/kernels/delta_kernels.hpp"
 #include "core/kernels/image_kernels.hpp"
 #include "core/kernels/packed_weights.hpp"
 
@@ -71,6 +72,7 @@ struct KernelTable {
   const FloatKernels* floats;
   const PackedKernels* packed;
   const ElementKernels* elements;
+  const DeltaRuleKernels* delta_rule;
   const ImageKernels* images;
 };
 
@@ -88,21 +90,25 @@ std::string kernel_choice();
 const FloatKernels& generic_float_kernels();
 const PackedKernels& generic_packed_kernels();
 const ElementKernels& generic_element_kernels();
+const DeltaRuleKernels& generic_delta_rule_kernels();
 const ImageKernels& generic_image_kernels();
 #if defined(__x86_64__)
 const FloatKernels& avx2_float_kernels();
 const PackedKernels& avx2_packed_kernels();
 const ElementKernels& avx2_element_kernels();
+const DeltaRuleKernels& avx2_delta_rule_kernels();
 const ImageKernels& avx2_image_kernels();
 const PackedKernels& avx2vnni_packed_kernels();
 const FloatKernels& avx512_float_kernels();
 const PackedKernels& avx512_packed_kernels();
 const ElementKernels& avx512_element_kernels();
+const DeltaRuleKernels& avx512_delta_rule_kernels();
 const ImageKernels& avx512_image_kernels();
 const PackedKernels& avx512vnni_packed_kernels();
 #elif defined(__aarch64__)
 const FloatKernels& neon_float_kernels();
 const PackedKernels& neon_packed_kernels();
+const DeltaRuleKernels& neon_delta_rule_kernels();
 const PackedKernels& neondot_packed_kernels();
 #endif
 

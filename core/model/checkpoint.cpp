@@ -89,7 +89,12 @@ void Checkpoint::add_file(const SafetensorsSet& files, std::span<const TensorRul
   for (const TensorView* tensor : files.tensors()) {
     size_bytes_ += tensor->data.size();
     const AppliedRule rule = apply_rules(rules, tensor->name, config, is_original);
-    if (rule.kind == TensorRuleKind::drop_tower) towers_.push_back(tensor);
+    if (rule.kind == TensorRuleKind::drop_tower) {
+      ModelTensor tower;
+      static_cast<TensorView&>(tower) = *tensor;
+      const std::string name = apply_prefixes(rules, tensor->name, config);
+      if (tower_tensors_.try_emplace(name, std::move(tower)).second) towers_.push_back(tensor);
+    }
     if (is_drop(rule.kind)) continue;
     if (rule.kind == TensorRuleKind::stack) {
       if (!stacks[rule.name].emplace(rule.index, tensor).second) {
@@ -165,8 +170,9 @@ void Checkpoint::add_stacks(const Stacks& stacks) {
 }
 
 const ModelTensor* Checkpoint::find(std::string_view name) const {
-  const auto entry = tensors_.find(name);
-  return entry == tensors_.end() ? nullptr : &entry->second;
+  if (const auto entry = tensors_.find(name); entry != tensors_.end()) return &entry->second;
+  const auto tower = tower_tensors_.find(name);
+  return tower == tower_tensors_.end() ? nullptr : &tower->second;
 }
 
 void Checkpoint::release(std::span<const std::byte> data) const noexcept {

@@ -42,14 +42,14 @@ class Checkpoint {
   Checkpoint(const std::filesystem::path& folder, std::span<const TensorRule> rules,
              const Config& config, std::span<const Sidecar> sidecars = {});
 
-  /// The tensor of that name, or nullptr. Valid as long as this object.
+  /// The tensor of that name, or nullptr; those of towers too. Valid as long as this object.
   const ModelTensor* find(std::string_view name) const;
 
-  /// All names, sorted.
+  /// All names but those of towers, sorted.
   std::vector<std::string> names() const;
 
-  /// Tensors of towers that the family does not run (TensorRuleKind::drop_tower), in the order of
-  /// the files, under the names that they are stored by.
+  /// Tensors of towers (TensorRuleKind::drop_tower), in the order of the files, under the names
+  /// that they are stored by.
   std::span<const TensorView* const> towers() const noexcept { return towers_; }
 
   /// Hands memory behind some tensor's bytes back to the system; they come from the file again when
@@ -72,6 +72,8 @@ class Checkpoint {
   SafetensorsSet files_;
   std::vector<SafetensorsSet> sidecar_files_;
   std::map<std::string, ModelTensor, std::less<>> tensors_;
+  std::map<std::string, ModelTensor, std::less<>>
+      tower_tensors_;  // by the names that prefixes give
   std::vector<const TensorView*> towers_;
   std::size_t size_bytes_ = 0;
 };

@@ -11,14 +11,16 @@ std::shared_ptr<const LoadedModel> LoadedModel::load(const std::filesystem::path
   return std::shared_ptr<const LoadedModel>(new LoadedModel(folder, architectures, schemes, false));
 }
 
-std::shared_ptr<const LoadedModel> LoadedModel::describe(const std::filesystem::path& path,
-                                                         const ArchitectureSource& architectures,
-                                                         const SchemeSource& schemes) {
-  return std::shared_ptr<const LoadedModel>(new LoadedModel(path, architectures, schemes, true));
+std::shared_ptr<const LoadedModel> LoadedModel::describe(
+    const std::filesystem::path& path, const ArchitectureSource& architectures,
+    const SchemeSource& schemes, std::set<std::string, std::less<>> assumed) {
+  return std::shared_ptr<const LoadedModel>(
+      new LoadedModel(path, architectures, schemes, true, std::move(assumed)));
 }
 
 LoadedModel::LoadedModel(const std::filesystem::path& path, const ArchitectureSource& architectures,
-                         const SchemeSource& schemes, bool is_bare)
+                         const SchemeSource& schemes, bool is_bare,
+                         std::set<std::string, std::less<>> assumed)
     : folder_(path),
       config_(ModelConfig::load(path)),
       architecture_(architectures(config_.model_type())) {
@@ -28,6 +30,7 @@ LoadedModel::LoadedModel(const std::filesystem::path& path, const ArchitectureSo
         folder_, architecture.checkpoint_rules(architecture_.offer), config_, sidecars());
   }
   weights_ = std::make_unique<WeightStore>(checkpoint_.get(), config_, schemes);
+  weights_->assume(std::move(assumed));
   model_.reset(architecture.create(architecture_.offer, config_, *weights_));
   if (model_ == nullptr || model_->block_count() < 0) {
     throw Error(ErrorCode::plugin, "the architecture returned no model", architecture_.plugin,

@@ -6,6 +6,7 @@
 #include <memory>
 #include <quiver/architecture.hpp>
 #include <quiver/text_model.hpp>
+#include <set>
 #include <string>
 #include <string_view>
 
@@ -34,10 +35,11 @@ class LoadedModel {
                                                  const ArchitectureSource& architectures,
                                                  const SchemeSource& schemes);
 
-  /// From a bare config: sizes without values. `path` is a folder or a config file.
-  static std::shared_ptr<const LoadedModel> describe(const std::filesystem::path& path,
-                                                     const ArchitectureSource& architectures,
-                                                     const SchemeSource& schemes);
+  /// From a bare config: sizes without values. `path` is a folder or a config file. `assumed`:
+  /// tensors that a checkpoint of it may have or not, and that this one is to have.
+  static std::shared_ptr<const LoadedModel> describe(
+      const std::filesystem::path& path, const ArchitectureSource& architectures,
+      const SchemeSource& schemes, std::set<std::string, std::less<>> assumed = {});
 
   const std::filesystem::path& folder() const noexcept { return folder_; }
   const ModelConfig& config() const noexcept { return config_; }
@@ -59,7 +61,8 @@ class LoadedModel {
 
  private:
   LoadedModel(const std::filesystem::path& path, const ArchitectureSource& architectures,
-              const SchemeSource& schemes, bool is_bare);
+              const SchemeSource& schemes, bool is_bare,
+              std::set<std::string, std::less<>> assumed = {});
 
   std::filesystem::path folder_;
   ModelConfig config_;

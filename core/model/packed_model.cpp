@@ -19,9 +19,10 @@ bool is_packable(const StoredMatrix& matrix) {
 
 }  // namespace
 
-PackedModel::PackedModel(const LoadedModel& model) : model_(model) {
+PackedModel::PackedModel(const LoadedModel& model, const StoredMatrix* extra) : model_(model) {
   for (const LinearPart& part : model.weights().linears()) reserve(part.matrix);
   for (const EmbeddingPart& part : model.weights().embeddings()) reserve(part.matrix);
+  if (extra != nullptr) reserve(*extra);
   if (reserved_bytes_ == 0) return;
   void* memory = ::mmap(nullptr, reserved_bytes_, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

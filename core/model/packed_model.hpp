@@ -16,7 +16,8 @@ class PackedModel {
  public:
   /// Reserves address space for all matrices that can be packed; memory is taken as they are. The
   /// model outlives the object. Throws Error(resources).
-  explicit PackedModel(const LoadedModel& model);
+  /// `extra` is one matrix more, made of the model's; may be nullptr.
+  explicit PackedModel(const LoadedModel& model, const StoredMatrix* extra = nullptr);
   ~PackedModel();
   PackedModel(const PackedModel&) = delete;
   PackedModel& operator=(const PackedModel&) = delete;

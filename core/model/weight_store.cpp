@@ -74,7 +74,8 @@ void WeightStore::begin_block(int index) {
 }
 
 bool WeightStore::has(std::string_view name) const {
-  return checkpoint_ != nullptr && checkpoint_->find(name) != nullptr;
+  if (checkpoint_ == nullptr) return assumed_.contains(name);
+  return checkpoint_->find(name) != nullptr;
 }
 
 int WeightStore::shape(std::string_view name, std::span<std::int64_t> sizes) const {
@@ -95,6 +96,7 @@ void* WeightStore::extension(std::string_view interface_id) {
   if (interface_id == ImageWeights::kInterfaceId) return static_cast<ImageWeights*>(&images_);
   if (interface_id == RecurrentWeights::kInterfaceId) return static_cast<RecurrentWeights*>(this);
   if (interface_id == ExpertWeights::kInterfaceId) return static_cast<ExpertWeights*>(this);
+  if (interface_id == TowerWeights::kInterfaceId) return static_cast<TowerWeights*>(this);
   return nullptr;
 }
 
@@ -292,49 +294,6 @@ KvCache WeightStore::kv_cache(const KvCacheSpec& spec) {
   return {static_cast<std::int32_t>(kv_caches_.size() - 1)};
 }
 
-DeltaRule WeightStore::delta_rule(std::string_view name, const DeltaRuleSpec& spec) {
-  // Sizes beyond these are lies, and their product must not overflow.
-  constexpr int kMost = 1 << 16;
-  for (const int size : {spec.key_heads, spec.value_heads, spec.key_dim, spec.value_dim}) {
-    if (size >= 1 && size <= kMost) continue;
-    throw Error(ErrorCode::bad_input, fmt::format("config.json gives it the size {}", size),
-                std::string(name), "correct config.json");
-  }
-  if (spec.value_heads % spec.key_heads != 0) {
-    throw Error(ErrorCode::bad_input,
-                fmt::format("{} value heads are no multiple of {} key heads", spec.value_heads,
-                            spec.key_heads),
-                std::string(name), "correct config.json");
-  }
-  DeltaRulePart part;
-  part.name = name;
-  part.block = block_;
-  part.spec = spec;
-  part.a_log = vector(part.name + ".A_log", spec.value_heads, false);
-  part.dt_bias = vector(part.name + ".dt_bias", spec.value_heads, false);
-  delta_rules_.push_back(std::move(part));
-  return {static_cast<std::int32_t>(delta_rules_.size() - 1)};
-}
-
-ExpertLinear WeightStore::expert_linear(std::string_view name, int outputs, int inputs,
-                                        const ExpertLinearSpec& spec) {
-  if (spec.experts < 1 || spec.experts_per_row < 1 || spec.experts_per_row > spec.experts) {
-    throw Error(
-        ErrorCode::bad_input,
-        fmt::format("config.json asks for {} of {} experts", spec.experts_per_row, spec.experts),
-        std::string(name), "correct config.json");
-  }
-  LinearPart part;
-  part.name = name;
-  part.role = spec.role;
-  part.block = block_;
-  part.experts = spec.experts;
-  part.experts_per_row = spec.experts_per_row;
-  part.matrix = matrix(part.name, std::int64_t{outputs} * spec.experts, inputs, spec.experts);
-  linears_.push_back(std::move(part));
-  return {static_cast<std::int32_t>(linears_.size() - 1)};
-}
-
 void WeightStore::finish() const {
   if (checkpoint_ == nullptr) return;
   for (const std::string& name : checkpoint_->names()) {
@@ -363,11 +322,4 @@ const RopePart& WeightStore::operator[](Rope handle) const {
 const KvCachePart& WeightStore::operator[](KvCache handle) const {
   return kv_caches_.at(static_cast<std::size_t>(handle.id));
 }
-const DeltaRulePart& WeightStore::operator[](DeltaRule handle) const {
-  return delta_rules_.at(static_cast<std::size_t>(handle.id));
-}
-const LinearPart& WeightStore::operator[](ExpertLinear handle) const {
-  return linears_.at(static_cast<std::size_t>(handle.id));
-}
-
 }  // namespace quiver

@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <quiver/experts.hpp>
+#include <quiver/image_encoder.hpp>
 #include <quiver/recurrence.hpp>
 #include <quiver/weights.hpp>
 #include <set>
@@ -115,14 +116,35 @@ struct DeltaRulePart {
   }
 };
 
+struct LayerNormPart {
+  std::string name;
+  float epsilon = 0;
+  std::vector<float> weight;  ///< [width]; empty on a bare config.
+  std::vector<float> bias;    ///< [width]; empty on a bare config.
+  int width = 0;
+};
+
+struct PositionTablePart {
+  std::string name;
+  int side = 0;
+  int width = 0;
+  std::vector<float> values;  ///< [side, side, width]; empty on a bare config.
+};
+
 /// The host's Weights. Filled by one Architecture::create, then finished, then immutable and
 /// readable from any thread. Matrices stay where the checkpoint has them; small parts (norms,
 /// biases, convolutions) are copied as float32.
-class WeightStore : public Weights, public RecurrentWeights, public ExpertWeights {
+class WeightStore : public Weights,
+                    public RecurrentWeights,
+                    public ExpertWeights,
+                    public TowerWeights {
  public:
   /// `checkpoint` may be nullptr: a bare config, whose parts have sizes and no values. The
   /// checkpoint must outlive the store.
   WeightStore(const Checkpoint* checkpoint, const ModelConfig& config, SchemeSource schemes);
+
+  /// On a bare config: tensors that has() speaks of as if they were there.
+  void assume(std::set<std::string, std::less<>> names) { assumed_ = std::move(names); }
 
   void begin_block(int index) override;
   Linear linear(std::string_view name, int outputs, int inputs, const LinearSpec& spec) override;
@@ -139,6 +161,9 @@ class WeightStore : public Weights, public RecurrentWeights, public ExpertWeight
   DeltaRule delta_rule(std::string_view name, const DeltaRuleSpec& spec) override;
   ExpertLinear expert_linear(std::string_view name, int outputs, int inputs,
                              const ExpertLinearSpec& spec) override;
+  Linear patch_embedding(std::string_view name, int outputs, const PatchShape& patch) override;
+  LayerNorm layer_norm(std::string_view name, int width, float epsilon) override;
+  PositionTable position_table(std::string_view name, int side, int width) override;
 
   /// Ends building: every tensor of the checkpoint must have been taken. Throws Error(bad_input)
   /// naming one that was not. [load-thread]
@@ -152,6 +177,8 @@ class WeightStore : public Weights, public RecurrentWeights, public ExpertWeight
   const KvCachePart& operator[](KvCache handle) const;
   const DeltaRulePart& operator[](DeltaRule handle) const;
   const LinearPart& operator[](ExpertLinear handle) const;
+  const LayerNormPart& operator[](LayerNorm handle) const;
+  const PositionTablePart& operator[](PositionTable handle) const;
 
   /// Those of experts too.
   std::span<const LinearPart> linears() const noexcept { return linears_; }
@@ -179,6 +206,7 @@ class WeightStore : public Weights, public RecurrentWeights, public ExpertWeight
   const ModelConfig& config_;
   SchemeSource schemes_;
   int block_ = -1;
+  std::set<std::string, std::less<>> assumed_;
   std::set<std::string, std::less<>> taken_;
   std::vector<LinearPart> linears_;
   std::vector<EmbeddingPart> embeddings_;
@@ -187,6 +215,10 @@ class WeightStore : public Weights, public RecurrentWeights, public ExpertWeight
   std::vector<RopePart> ropes_;
   std::vector<KvCachePart> kv_caches_;
   std::vector<DeltaRulePart> delta_rules_;
+  std::vector<LayerNormPart> layer_norms_;
+  std::vector<PositionTablePart> position_tables_;
+  /// Matrices that had to be put into another order.
+  std::vector<std::unique_ptr<std::vector<float>>> reordered_;
   ImageParts images_{*this};
 };
 

@@ -4,6 +4,8 @@
 #include <array>
 #include <cstdint>
 #include <quiver/visibility.hpp>
+#include <span>
+#include <utility>
 #include <vector>
 
 #include "core/cache/sequence.hpp"
@@ -35,6 +37,11 @@ struct Batch {
   std::vector<Segment> segments;
   std::vector<std::int32_t> tokens;
   std::vector<std::array<std::int32_t, 3>> positions;
+  /// Rows that stand for something else than their tokens, with what stands in place of the token's
+  /// row of the embedding.
+  std::vector<std::pair<int, std::span<const float>>> replaced_rows;
+  /// Of a tower's pass: the pictures whose patches the segments are, rows of patches by columns.
+  std::vector<std::pair<int, int>> picture_grids;
 
   int rows() const noexcept { return static_cast<int>(tokens.size()); }
 };

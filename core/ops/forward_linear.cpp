@@ -231,13 +231,13 @@ void ForwardOps::linears(Tensor x, std::span<const Linear> weights, std::span<Te
           fmt::format("linear of {} inputs on a tensor of width {}", part.matrix.columns, x.width),
           part.name, "report this to the architecture's author");
     }
-    out[i] = make(rows, static_cast<int>(part.matrix.rows));
+    out[i] = make(rows, static_cast<int>(outputs_of(part.matrix).rows));
   }
   std::vector<Product> products;
   for (std::size_t i = 0; i < weights.size(); ++i) {
     const LinearPart& part = weights_[weights[i]];
     products.push_back(
-        product_of(part.matrix, part.bias, data(x, "linear"), data(out[i], "linear")));
+        product_of(outputs_of(part.matrix), part.bias, data(x, "linear"), data(out[i], "linear")));
   }
   multiply_matrices(data(x, "linear"), products);
 }
@@ -283,9 +283,9 @@ Tensor ForwardOps::project(Tensor x, Embedding table) {
                             part.matrix.columns, x.width),
                 part.name, "report this to the architecture's author");
   }
-  const Tensor out = make(data(x, "project").rows, static_cast<int>(part.matrix.rows));
-  const Product product =
-      product_of(part.matrix, kNoBias, data(x, "project"), data(out, "project"));
+  const StoredMatrix& matrix = outputs_of(part.matrix);
+  const Tensor out = make(data(x, "project").rows, static_cast<int>(matrix.rows));
+  const Product product = product_of(matrix, kNoBias, data(x, "project"), data(out, "project"));
   multiply_matrices(data(x, "project"), {&product, 1});
   return out;
 }

@@ -145,6 +145,14 @@ Tensor ForwardOps::embed(Embedding table) {
                     {row(out, r), static_cast<std::size_t>(width)});
     }
   }
+  for (const auto& [r, values] : batch_.replaced_rows) {
+    if (values.size() != static_cast<std::size_t>(width)) {
+      throw Error(ErrorCode::internal,
+                  fmt::format("{} values in place of an embedding of {}", values.size(), width),
+                  part.name);
+    }
+    std::ranges::copy(values, row(out, r));
+  }
   return result;
 }
 
@@ -362,6 +370,7 @@ Tensor ForwardOps::causal_conv(Tensor x, CausalConv conv, const CausalConvUse& u
 void* ForwardOps::extension(std::string_view interface_id) {
   if (interface_id == RecurrentOps::kInterfaceId) return static_cast<RecurrentOps*>(this);
   if (interface_id == ExpertOps::kInterfaceId) return static_cast<ExpertOps*>(this);
+  if (interface_id == TowerOps::kInterfaceId) return static_cast<TowerOps*>(this);
   return nullptr;
 }
 

@@ -57,7 +57,7 @@ struct VariantRun {
 
 /// One forward pass. Every row's bits are the same whatever the other rows are and however many
 /// threads run. [one-call-at-a-time]
-class ForwardOps : public Ops, public RecurrentOps, public ExpertOps {
+class ForwardOps : public Ops, public RecurrentOps, public ExpertOps, public TowerOps {
  public:
   /// All references outlive the object. `batch` has begun in its sequences.
   ForwardOps(const WeightStore& weights, const KvPlan& kv, const Batch& batch,
@@ -87,6 +87,10 @@ class ForwardOps : public Ops, public RecurrentOps, public ExpertOps {
   Tensor gated_experts(Tensor x, Tensor router_logits, const RoutingSpec& routing,
                        ExpertLinear gate, ExpertLinear up, ExpertLinear down,
                        Activation activation) override;
+  Tensor layer_norm(Tensor x, LayerNorm norm) override;
+  Tensor positions(PositionTable table) override;
+  Tensor picture_attention(Tensor q, Tensor k, Tensor v, int heads, float scale) override;
+  Tensor merge_rows(Tensor x, int count) override;
   using Ops::linears;
 
   /// Called around each block: tensors made inside one end with it, except those in its stream.
@@ -99,6 +103,12 @@ class ForwardOps : public Ops, public RecurrentOps, public ExpertOps {
   /// A tensor of the batch's rows with the given values [rows, width], e.g. of a stream that was
   /// kept.
   Tensor adopt(std::span<const float> values, int width);
+
+  /// From now on projections onto `whole`, as a linear or a table, give the outputs of `part`, some
+  /// of its rows. Both outlive the object.
+  void shorten(const StoredMatrix& whole, const StoredMatrix& part) {
+    shortened_ = {&whole, &part};
+  }
 
   /// The values [rows, width] of a tensor, valid as long as the tensor.
   std::span<const float> values(Tensor x) const;
@@ -143,6 +153,10 @@ class ForwardOps : public Ops, public RecurrentOps, public ExpertOps {
     return {&matrix, &bias, &x, &out, 0, matrix.rows};
   }
   /// Products of one input, over all of its rows.
+  /// What stands for a matrix whose rows are outputs; see shorten().
+  const StoredMatrix& outputs_of(const StoredMatrix& matrix) const {
+    return &matrix == shortened_.first ? *shortened_.second : matrix;
+  }
   void multiply_matrices(const Data& x, std::span<const Product> products);
   /// Products whose rows are given, of inputs that may differ.
   void multiply_runs(std::span<const Product> products);
@@ -197,6 +211,7 @@ class ForwardOps : public Ops, public RecurrentOps, public ExpertOps {
   InputObserver observer_;
   std::vector<FormRun> batch_runs_;
   std::vector<VariantRun> batch_variants_;
+  std::pair<const StoredMatrix*, const StoredMatrix*> shortened_{};
   bool is_selected_ = false;
   FormRun selected_run_;
   std::vector<VariantRun> selected_variants_;

@@ -1,4 +1,5 @@
 // Recurrences of ForwardOps: rows of each sequence in order, through the state that it keeps.
+#include <cmath>
 #include <vector>
 
 #include "core/ops/delta_rule.hpp"
@@ -15,24 +16,71 @@ struct SegmentState {
   std::vector<float> next;     // behind rows that are computed together
 };
 
+/// Where a segment's rows lie, from its first on.
+struct SegmentRows {
+  const float* prepared;  // see prepare_delta_rule()
+  std::size_t prepared_stride;
+  const float* raw;  // [q | k | v] as they came
+  std::size_t raw_stride;
+  float* out;
+  std::size_t out_stride;
+};
+
 std::size_t at(int index) {
   return static_cast<std::size_t>(index);
 }
 
-/// The updates that stand in `updates`, row by row, for one value head.
-DeltaRuleUpdates updates_of(const DeltaRulePart& part, const std::vector<float>& updates,
-                            int head) {
+/// The settled updates of one value head, whose key begins at `key` of a row's keys.
+DeltaRuleUpdates updates_of(const DeltaRulePart& part, const std::vector<float>& updates, int head,
+                            std::size_t key) {
   const std::size_t size = part.update_size();
-  const float* row = updates.data();
-  const int key_head = head / (part.spec.value_heads / part.spec.key_heads);
-  DeltaRuleUpdates result{};
+  DeltaRuleUpdates result;
   result.rows = static_cast<int>(updates.size() / size);
-  if (result.rows == 0) return result;
-  result.k = row + at(key_head) * at(part.spec.key_dim);
-  result.delta = row + part.keys_size() + at(head) * at(part.spec.value_dim);
-  result.decay = row + part.keys_size() + part.values_size() + head;
+  result.k = updates.data() + key;
+  result.delta = updates.data() + part.keys_size() + at(head) * at(part.spec.value_dim);
+  result.decay = updates.data() + part.keys_size() + part.values_size() + head;
   result.k_stride = result.delta_stride = result.decay_stride = size;
   return result;
+}
+
+/// One value head of one segment.
+void run_head(const DeltaRulePart& part, SegmentState& own, const SegmentRows& in, int head,
+              std::vector<float>& scratch) {
+  const DeltaRuleShape shape{part.spec.key_dim, part.spec.value_dim};
+  const std::size_t keys = part.keys_size();
+  const std::size_t key =
+      at(head / (part.spec.value_heads / part.spec.key_heads)) * at(shape.key_dim);
+  const std::size_t value = at(head) * at(shape.value_dim);
+  DeltaRuleRows rows;
+  rows.rows = own.segment->rows;
+  rows.start = own.segment->start;
+  rows.q = in.prepared + key;
+  rows.k = in.prepared + keys + key;
+  rows.beta = in.prepared + 2 * keys + head;
+  rows.log_decay = rows.beta + part.spec.value_heads;
+  rows.qk_stride = rows.gate_stride = in.prepared_stride;
+  rows.v = in.raw + 2 * keys + value;
+  rows.v_stride = in.raw_stride;
+  float* state = own.state->values.data() + at(head) * part.head_size();
+  const DeltaRuleUpdates due = updates_of(part, own.state->updates, head, key);
+  const bool is_whole = !own.next.empty();
+  scratch.resize(std::max(scratch.size(), delta_rule_scratch(shape, is_whole)));
+  if (is_whole) {
+    if (due.rows > 0) {
+      delta_rule_steps(shape, state, due, {}, {},
+                       std::span(scratch).first(delta_rule_scratch(shape, false)));
+    }
+    float* next = own.next.data() + at(head) * part.head_size();
+    delta_rule_chunks(shape, state, rows, next, in.out + value, in.out_stride, scratch);
+    return;
+  }
+  DeltaRuleResults results;
+  results.delta = own.updates.data() + keys + value;
+  results.decay = own.updates.data() + keys + part.values_size() + head;
+  results.delta_stride = results.decay_stride = part.update_size();
+  results.out = in.out + value;
+  results.out_stride = in.out_stride;
+  delta_rule_steps(shape, state, due, rows, results, scratch);
 }
 
 }  // namespace
@@ -46,13 +94,15 @@ Tensor ForwardOps::prepare_delta_rule(Tensor qkv, Tensor a, Tensor b, const Delt
   const Data& gates_a = data(a, "gated_delta_rule");
   const Data& gates_b = data(b, "gated_delta_rule");
   const Data& out = data(prepared, "gated_delta_rule");
+  const float scale = 1.0F / std::sqrt(static_cast<float>(part.spec.key_dim));
   for_rows(in.rows, at(4 * keys + 64 * heads), [&](int first, int last) {
     for (int r = first; r < last; ++r) {
       float* target = row(out, r);
       std::copy_n(row(in, r), 2 * keys, target);
-      delta_rule_normalize(target, target + keys, part.spec.key_heads, part.spec.key_dim);
-      delta_rule_gates(row(gates_a, r), row(gates_b, r), part.a_log.data(), part.dt_bias.data(),
-                       heads, target + 2 * keys, target + 2 * keys + heads);
+      delta_rule_normalise(target, part.spec.key_heads, part.spec.key_dim, scale);
+      delta_rule_normalise(target + keys, part.spec.key_heads, part.spec.key_dim, 1);
+      delta_rule_gates(heads, row(gates_a, r), row(gates_b, r), part.a_log.data(),
+                       part.dt_bias.data(), target + 2 * keys, target + 2 * keys + heads);
     }
   });
   return prepared;
@@ -85,44 +135,13 @@ Tensor ForwardOps::gated_delta_rule(Tensor qkv, Tensor a, Tensor b, DeltaRule ru
       added.updates.resize(at(segment.rows) * part.update_size());
     }
   }
-  const DeltaRuleShape shape{part.spec.key_dim, part.spec.value_dim};
   threads_.run(static_cast<int>(segments.size()) * heads, [&](int task, int worker) {
     SegmentState& own = segments[at(task / heads)];
-    const Segment& segment = *own.segment;
-    const int head = task % heads;
-    const std::size_t key = at(head / (heads / part.spec.key_heads)) * at(shape.key_dim);
-    const std::size_t value = at(head) * at(shape.value_dim);
-    const float* first = row(in, segment.first_row);
-    DeltaRuleRows rows{};
-    rows.rows = segment.rows;
-    rows.start = segment.start;
-    rows.q = first + key;
-    rows.k = first + keys + key;
-    rows.qk_stride = rows.gate_stride = at(in.width);
-    rows.v = row(raw, segment.first_row) + 2 * keys + value;
-    rows.v_stride = at(raw.width);
-    rows.beta = first + 2 * keys + head;
-    rows.log_decay = rows.beta + heads;
-    float* outputs = row(out, segment.first_row) + value;
-    float* state = own.state->values.data() + at(head) * part.head_size();
-    const DeltaRuleUpdates due = updates_of(part, own.state->updates, head);
-    const bool is_whole = !own.next.empty();
-    std::vector<float>& scratch = memory_.scratch[at(worker)];
-    scratch.resize(std::max(scratch.size(), delta_rule_scratch(shape, is_whole)));
-    if (is_whole) {
-      DeltaRuleRows none = rows;
-      none.rows = 0;
-      if (due.rows > 0) {
-        delta_rule_steps(shape, state, due, none, nullptr, 0, nullptr, 0, nullptr, 0, scratch);
-      }
-      delta_rule_chunks(shape, state, rows, own.next.data() + at(head) * part.head_size(), outputs,
-                        values, scratch);
-      return;
-    }
-    const std::size_t size = part.update_size();
-    float* delta = own.updates.data() + keys + value;
-    float* decay = own.updates.data() + keys + values + head;
-    delta_rule_steps(shape, state, due, rows, delta, size, decay, size, outputs, values, scratch);
+    const int first = own.segment->first_row;
+    run_head(part, own,
+             {row(in, first), at(in.width), row(raw, first), at(raw.width), row(out, first),
+              at(out.width)},
+             task % heads, memory_.scratch[at(worker)]);
   });
   for (SegmentState& own : segments) {
     own.state->updates.clear();

@@ -110,8 +110,7 @@ class Greedy {
     if (block >= 0 && (block == blocks_.begin()->first || block == blocks_.rbegin()->first)) {
       return true;
     }
-    return is_end_name(name) || is_router_name(name) ||
-           name.find("shared_expert") != std::string::npos;
+    return is_end_name(name) || is_router_name(name) || is_shared_expert_name(name);
   }
 
   /// What a step up promises; 0 at the widest width.

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <quiver/error.hpp>
 
 #include "core/decode/engine.hpp"
@@ -201,17 +202,31 @@ void BlockRunner::require_memory() const {
               "calibration", "score fewer positions of each text, or fewer texts");
 }
 
+void BlockRunner::begin_sequences() {
+  sequences_.clear();
+  for (const CalibrationInput& text : texts_) {
+    sequences_.emplace_back(pool_, layout_).begin(static_cast<int>(text.tokens.size()));
+  }
+}
+
+void BlockRunner::compare_with(const BlockRunner& reference) {
+  begin_sequences();
+  compared_ = &reference;
+}
+
 void BlockRunner::run_reference(const PhaseObserver& observer) {
   require_memory();
   const WeightVariants replaced = reference_weights();
   const auto vocabulary = static_cast<std::size_t>(info_.vocabulary);
-  sequences_.clear();
+  begin_sequences();
   reference_.assign(texts_.size(), {});
   streams_.assign(texts_.size(), {});
   for (std::size_t text = 0; text < texts_.size(); ++text) {
-    sequences_.emplace_back(pool_, layout_).begin(static_cast<int>(texts_[text].tokens.size()));
     reference_[text].resize(positions_[text].size() * vocabulary);
   }
+  // Observers know the model's own matrices, not what stands for them.
+  std::map<const StoredMatrix*, const StoredMatrix*> own;
+  for (const WeightChange& change : base_) own.emplace(change.other, change.matrix);
   for (const auto& copies : stacks(1)) {
     Pass pass;
     begin(pass, copies);
@@ -219,7 +234,8 @@ void BlockRunner::run_reference(const PhaseObserver& observer) {
     ForwardMeans means{threads_, {ComputeMode::exact}, nullptr, &replaced, {}};
     if (observer) {
       means.observer = [&](const StoredMatrix& matrix, int rows, std::span<const float> values) {
-        observer(phase, matrix, rows, values);
+        const auto found = own.find(&matrix);
+        observer(phase, found == own.end() ? matrix : *found->second, rows, values);
       };
     }
     ForwardOps ops(model_->weights(), kv_, pass.batch, memory_, means);
@@ -313,6 +329,7 @@ void BlockRunner::add_scores(std::span<const Copy> copies,
                              std::span<const float> logits, std::span<TextScores> scores) {
   const auto vocabulary = static_cast<std::size_t>(info_.vocabulary);
   const bool wants_nll = !scores.empty() && !scores[0].nll.empty();
+  const BlockRunner& reference = compared_ != nullptr ? *compared_ : *this;
   std::vector<std::pair<double, double>> values(rows.size());
   threads_.run(static_cast<int>(rows.size()), [&](int i, int) {
     const auto row = static_cast<std::size_t>(i);
@@ -321,7 +338,7 @@ void BlockRunner::add_scores(std::span<const Copy> copies,
     const auto position = static_cast<std::size_t>(rows[row].second);
     const auto got = logits.subspan(row * vocabulary, vocabulary);
     values[row].first =
-        kl_divergence({reference_row(copy.text, rows[row].second), vocabulary}, got);
+        kl_divergence({reference.reference_row(copy.text, rows[row].second), vocabulary}, got);
     const auto next = static_cast<std::size_t>(positions_[text][position]) + 1;
     if (wants_nll && texts_[text].is_text && next < texts_[text].tokens.size()) {
       values[row].second = negative_log_likelihood(got, texts_[text].tokens[next]);

@@ -70,6 +70,11 @@ class BlockRunner {
   /// predictions would take more than half of the memory that is left.
   void run_reference(const PhaseObserver& observer);
 
+  /// In place of run_reference() and advance(): divergences() and scores() compare with what
+  /// `reference` has predicted, another model with the same vocabulary and the same texts and
+  /// positions. It outlives this object.
+  void compare_with(const BlockRunner& reference);
+
   /// Runs the reference through the current phase, which is not the last.
   void advance();
 
@@ -100,6 +105,7 @@ class BlockRunner {
   struct Pass;
 
   void require_memory() const;
+  void begin_sequences();
   WeightVariants reference_weights() const;
   std::vector<std::vector<Copy>> stacks(int variants) const;
   void begin(Pass& pass, std::span<const Copy> copies);
@@ -129,6 +135,7 @@ class BlockRunner {
   std::vector<Sequence> sequences_;  ///< By text: what the reference's blocks have left so far.
   std::vector<KeptStream> streams_;
   std::vector<std::vector<float>> reference_;  ///< By text: logits [positions, vocabulary].
+  const BlockRunner* compared_ = nullptr;      ///< Whose reference scores compare with, if not own.
 };
 
 }  // namespace quiver

@@ -30,6 +30,7 @@ void check_probe(const LoadedModel& model, std::size_t index, const CalibrationI
   const Visibility& visibility = input.visibility;
   switch (visibility.kind) {
     case VisibilityKind::causal:
+    case VisibilityKind::alone:
     case VisibilityKind::canvas: return;
     case VisibilityKind::block_causal:
       if (visibility.block_length < 1) {

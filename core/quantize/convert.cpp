@@ -7,8 +7,10 @@
 #include <array>
 #include <numeric>
 #include <optional>
+#include <quiver/draft_head.hpp>
 #include <quiver/error.hpp>
 
+#include "core/decode/draft_vocabulary.hpp"
 #include "core/model/available_memory.hpp"
 #include "core/model/checkpoint.hpp"
 #include "core/model/role_name.hpp"
@@ -21,6 +23,7 @@
 #include "core/quantize/refine_allocation.hpp"
 #include "core/quantize/shared_sweep.hpp"
 #include "core/quantize/tower_file.hpp"
+#include "core/tensor/atomic_file.hpp"
 
 namespace quiver {
 namespace {
@@ -289,7 +292,8 @@ class Converter {
     folder.strips_modalities = options_.modalities == UnusedModalities::stripped;
     const auto towers = model_->checkpoint()->towers();
     const bool keeps = options_.modalities == UnusedModalities::kept && !towers.empty();
-    staging.require_space(written_bytes() + (keeps ? tower_bytes(towers) : 0));
+    staging.require_space(written_bytes() + sidecar_size(folder) +
+                          (keeps ? tower_bytes(towers) : 0));
     for (std::size_t i = 0; i < layers_.size(); ++i) {
       const QuantizableLayer& layer = layers_[i];
       result_.layers.push_back({layer.name, layer.role, layer.block, layer.matrix->rows,
@@ -306,7 +310,9 @@ class Converter {
     } else if (!folder.strips_modalities && !towers.empty()) {
       result_.warnings.push_back(towers_warning(towers));
     }
+    write_draft_vocabulary(staging.path());
     result_.bytes = written.bytes;
+    result_.sidecar_bytes = written.sidecar_bytes;
     result_.bpw_true = 8.0 * static_cast<double>(written.bytes) /
                        static_cast<double>(parameter_count(*model_, layers_));
     write_json_file(staging.path() / "optiq_metadata.json", metadata(result_, options_));
@@ -317,6 +323,18 @@ class Converter {
     measure_written(staging);
     staging.commit();
     checkpoint_->remove();
+  }
+
+  /// What a draft head chooses from: what the calibration texts use most.
+  void write_draft_vocabulary(const std::filesystem::path& folder) const {
+    const Model& model = model_->model();
+    const void* text = model.extension(TextModel::kInterfaceId);
+    if (text == nullptr || model.extension(DraftHead::kInterfaceId) == nullptr) return;
+    std::vector<std::span<const std::int32_t>> texts;
+    for (const CalibrationInput& input : texts_) texts.emplace_back(input.tokens);
+    const int vocabulary = static_cast<const TextModel*>(text)->info().vocabulary;
+    const std::string json = nlohmann::json(frequent_tokens(texts, vocabulary)).dump();
+    write_file(folder / kDraftVocabularyFile, std::as_bytes(std::span(json)));
   }
 
   std::uint64_t written_bytes() const {
@@ -330,17 +348,10 @@ class Converter {
     if (texts_.empty()) return;
     const auto written = means_.load(staging.path());
     if (!runner_ || runner_->phase() != 0) start_runner();
-    const auto layers = quantizable_layers(*written, *means_.encoder.scheme, options_.group_size);
-    WeightVariant variant;
-    for (std::size_t i = 0; i < layers_.size(); ++i) {
-      if (layers.at(i).name != layers_[i].name) {
-        throw Error(ErrorCode::internal, "the written folder has other layers than the model",
-                    layers_[i].name, "report this");
-      }
-      variant.push_back({layers_[i].matrix, layers[i].matrix});
-    }
     const auto interrupted = [&] { return progress("measuring the result", 0, 1, "pass"); };
-    const ModelScore score = score_variant(*runner_, variant, interrupted);
+    BlockRunner result(written, means_.kv, means_.threads, texts_, options_.positions);
+    result.compare_with(*runner_);
+    const ModelScore score = score_variant(result, {}, interrupted);
     result_.kl_measured = score.kl;
     result_.perplexity = score.perplexity;
     if (!options_.compares) return;

@@ -93,10 +93,11 @@ struct ConvertedLayer {
 struct Conversion {
   std::vector<ConvertedLayer> layers;
   std::string reference;    ///< "bf16" (full weights), "uniform_4bit" or "structural_rules".
-  double bpw_true = 0;      ///< Of all tensors of the folder.
+  double bpw_true = 0;      ///< Of all tensors of the folder but those in sidecars.
   double bpw_linear = 0;    ///< Bits of codes per parameter of the measured layers.
-  std::uint64_t bytes = 0;  ///< Of all tensors.
+  std::uint64_t bytes = 0;  ///< Of all tensors but those in sidecars.
   std::uint64_t source_bytes = 0;
+  std::uint64_t sidecar_bytes = 0;  ///< Of draft heads and the like, in files of their own.
   double kl_predicted = 0;       ///< Sum of the chosen widths' divergences (or scores, or errors).
   double kl_measured = 0;        ///< Of the written folder, over the calibration texts as fed.
   double perplexity = 0;         ///< Of the written folder, see ModelScore.

@@ -20,12 +20,15 @@ nlohmann::json model_record(const LoadedModel& model) {
     tensors.add(std::as_bytes(std::span("\n", 1)));
   };
   for (const std::string& name : model.checkpoint()->names()) {
-    const TensorView& tensor = *model.checkpoint()->find(name);
+    const ModelTensor& tensor = *model.checkpoint()->find(name);
     add(name);
     add(dtype_name(tensor.dtype));
     add(shape_text(tensor.shape));
-    tensors.add(tensor.data.first(std::min(kPiece, tensor.data.size())));
-    tensors.add(tensor.data.last(std::min(kPiece, tensor.data.size())));
+    for (const auto& part : tensor.parts()) {
+      const std::size_t piece = std::min(kPiece, part.size());
+      tensors.add(part.first(piece));
+      tensors.add(part.last(piece));
+    }
   }
   return {{"config", sha256_hex(model.config().json().dump())}, {"weights", tensors.finish()}};
 }

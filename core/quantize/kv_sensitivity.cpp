@@ -63,7 +63,8 @@ std::size_t piece_rows(const CalibrationInput& text, int vocabulary) {
   const int most = std::clamp(kLogitChunk / vocabulary, 1, Engine::kPromptGrid);
   const auto block = static_cast<std::size_t>(std::max(text.visibility.block_length, 1));
   switch (text.visibility.kind) {
-    case VisibilityKind::causal: break;
+    case VisibilityKind::causal:
+    case VisibilityKind::alone: break;
     case VisibilityKind::canvas: return text.tokens.size();
     case VisibilityKind::block_causal:
       return std::max<std::size_t>(static_cast<std::size_t>(most) / block, 1) * block;
@@ -118,7 +119,8 @@ std::string block_name(const WeightStore& weights, int block) {
 std::vector<KvLayerSensitivity> kv_layers(const WeightStore& weights) {
   std::map<int, KvLayerSensitivity> layers;
   for (const KvCachePart& part : weights.kv_caches()) {
-    if (part.block < 0) continue;  // kv_config.json could not name it
+    // kv_config.json could not name one of no block; a draft head's changes no prediction.
+    if (part.block < 0 || part.use == CacheUse::draft) continue;
     const auto [entry, is_new] = layers.try_emplace(part.block);
     KvLayerSensitivity& layer = entry->second;
     if (is_new) {

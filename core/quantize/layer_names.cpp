@@ -49,4 +49,9 @@ bool is_router_name(std::string_view name) {
   });
 }
 
+bool is_shared_expert_name(std::string_view name) {
+  return name.find(".shared_expert.") != std::string_view::npos ||
+         name.find(".shared_experts.") != std::string_view::npos;
+}
+
 }  // namespace quiver

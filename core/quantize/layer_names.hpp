@@ -21,4 +21,8 @@ bool is_end_name(std::string_view name);
 /// Whether the name is that of a router among experts. [any-thread]
 bool is_router_name(std::string_view name);
 
+/// Whether the name is that of a part of experts that every token takes; the gate of their result
+/// is none. [any-thread]
+bool is_shared_expert_name(std::string_view name);
+
 }  // namespace quiver

@@ -14,7 +14,7 @@ LayerProblem::LayerProblem(std::span<const QuantizableLayer> layers,
                            std::span<const WidthDivergences> kl, const FixedSize& fixed,
                            const ConvertOptions& options, const QuantScheme& scheme,
                            int uniform_bits)
-    : layers_(layers), options_(options), scheme_(scheme) {
+    : layers_(layers), options_(options), scheme_(scheme), uniform_bits_(uniform_bits) {
   SensitivityTable table;
   table.fixed_bytes = fixed.bytes;
   table.fixed_parameters = fixed.parameters;
@@ -54,7 +54,13 @@ LayerProblem::LayerProblem(std::span<const QuantizableLayer> layers,
 
 bool LayerProblem::is_fixed(const QuantizableLayer& layer) const {
   const bool is_unused = options_.method == ConvertMethod::measured && layer.phase < 0;
-  return layer.group_size == 0 || is_unused || (options_.is_optiq && layer.role == Role::embedding);
+  if (layer.group_size == 0 || is_unused) return true;
+  if (!options_.is_optiq) return false;
+  // That package measures modules of two dimensions alone where the full weights are the reference;
+  // its rules and its stand-in know stacks too.
+  const bool is_passed_over =
+      layer.experts != 0 && uniform_bits_ == 0 && options_.method == ConvertMethod::measured;
+  return layer.role == Role::embedding || is_passed_over;
 }
 
 LayerFormat LayerProblem::fixed_format(const QuantizableLayer& layer, int widest) const {

@@ -39,6 +39,7 @@ class LayerProblem {
   std::span<const QuantizableLayer> layers_;
   const ConvertOptions& options_;
   const QuantScheme& scheme_;
+  int uniform_bits_;
   AllocationProblem problem_;
   std::vector<std::size_t> units_;  ///< Layer of each unit.
 };

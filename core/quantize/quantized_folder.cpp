@@ -4,16 +4,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
-#include <map>
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <quiver/error.hpp>
 #include <set>
 
-#include "core/model/checkpoint.hpp"
 #include "core/model/json_file.hpp"
 #include "core/plugin/sha256.hpp"
+#include "core/quantize/folder_plan.hpp"
 #include "core/tensor/atomic_file.hpp"
+#include "core/tensor/half.hpp"
 #include "core/tensor/safetensors_writer.hpp"
 
 namespace quiver {
@@ -21,117 +21,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// What is written under one name.
-struct Output {
-  TensorInfo info;
-  const TensorView* copied = nullptr;  ///< Of the source; nullptr for a part of a layer.
-  std::size_t layer = 0;               ///< Where not copied.
-  std::size_t part = 0;
-};
-
-std::uint64_t bytes_of(const TensorInfo& info) {
-  std::uint64_t bytes = size_bytes(info.dtype);
-  for (const std::int64_t size : info.shape) bytes *= static_cast<std::uint64_t>(size);
-  return bytes;
-}
-
-/// Names under which a layer's matrix lies in the source.
-std::vector<std::string> stored_names(const QuantizableLayer& layer) {
-  const StoredMatrix& matrix = *layer.matrix;
-  if (matrix.scheme == nullptr) return {layer.name + ".weight"};
-  std::array<QuantPart, QuantScheme::kMaxParts> parts{};
-  const int count = matrix.scheme->parts(matrix.format, matrix.columns, matrix.dtype, parts);
-  std::vector<std::string> names;
-  for (int i = 0; i < count; ++i) {
-    names.push_back(layer.name + parts[static_cast<std::size_t>(i)].suffix);
-  }
-  return names;
-}
-
-std::set<std::string> names_of_layers(std::span<const QuantizableLayer> layers) {
-  std::set<std::string> names;
-  for (const QuantizableLayer& layer : layers) {
-    for (std::string& name : stored_names(layer)) names.insert(std::move(name));
-  }
-  return names;
-}
-
-/// How MLX shapes what is copied: [channels, taps, 1] where it is a depthwise convolution, which
-/// has the bytes of [channels, 1, taps].
-std::vector<std::int64_t> written_shape(const std::set<std::string>& convolutions,
-                                        const std::string& name, const TensorView& tensor) {
-  if (!convolutions.contains(name)) return tensor.shape;
-  return {tensor.shape[0], tensor.shape[1] * tensor.shape[2], 1};
-}
-
-/// The tensors of the new folder in their order: those of the source, a layer's new parts in place
-/// of its old ones.
-std::vector<Output> outputs_of(const QuantizedFolder& folder) {
-  std::map<std::string, std::size_t> layer_of;
-  for (std::size_t i = 0; i < folder.layers.size(); ++i) {
-    if (folder.formats[i].bits == kKeepBits) continue;
-    for (const std::string& name : stored_names(folder.layers[i])) layer_of.emplace(name, i);
-  }
-  std::set<std::string> convolutions;
-  for (const CausalConvPart& part : folder.source.weights().causal_convs()) {
-    convolutions.insert(part.name + ".weight");
-  }
-  const Checkpoint& checkpoint = *folder.source.checkpoint();
-  std::vector<Output> outputs;
-  std::set<std::size_t> seen;
-  for (const std::string& name : checkpoint.names()) {
-    const auto found = layer_of.find(name);
-    if (found == layer_of.end()) {
-      const TensorView* tensor = checkpoint.find(name);
-      outputs.push_back(
-          {{name, tensor->dtype, written_shape(convolutions, name, *tensor)}, tensor, 0, 0});
-      continue;
-    }
-    if (!seen.insert(found->second).second) continue;
-    const QuantizableLayer& layer = folder.layers[found->second];
-    const LayerFormat& format = folder.formats[found->second];
-    std::array<QuantPart, QuantScheme::kMaxParts> parts{};
-    const int count = folder.encoder.scheme->parts(
-        {format.bits, format.group_size}, layer.matrix->columns, layer.matrix->dtype, parts);
-    for (int i = 0; i < count; ++i) {
-      const QuantPart& part = parts[static_cast<std::size_t>(i)];
-      outputs.push_back({{layer.name + part.suffix, part.dtype, {layer.matrix->rows, part.columns}},
-                         nullptr,
-                         found->second,
-                         static_cast<std::size_t>(i)});
+/// Adds `added` to each value, in float32, rounded to the type again.
+void add_to_values(DType type, std::span<std::byte> bytes, int added) {
+  std::vector<float> values(bytes.size() / size_bytes(type));
+  decode_floats(type, bytes.data(), values.size(), values.data());
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    const float value = values[i] + static_cast<float>(added);
+    const std::uint16_t half = type == DType::f16 ? f32_to_f16(value) : f32_to_bf16(value);
+    if (type == DType::f32) {
+      std::memcpy(bytes.data() + i * sizeof(value), &value, sizeof(value));
+    } else {
+      std::memcpy(bytes.data() + i * sizeof(half), &half, sizeof(half));
     }
   }
-  return outputs;
-}
-
-/// Splits the outputs into files; a layer's parts stay together.
-std::vector<std::span<const Output>> shards_of(std::span<const Output> outputs,
-                                               std::uint64_t limit) {
-  std::vector<std::span<const Output>> shards;
-  std::size_t first = 0;
-  std::uint64_t bytes = 0;
-  for (std::size_t i = 0; i < outputs.size();) {
-    std::size_t end = i + 1;
-    std::uint64_t unit = bytes_of(outputs[i].info);
-    while (end < outputs.size() && outputs[end].copied == nullptr && outputs[i].copied == nullptr &&
-           outputs[end].layer == outputs[i].layer) {
-      unit += bytes_of(outputs[end++].info);
-    }
-    if (bytes > 0 && bytes + unit > limit) {
-      shards.push_back(outputs.subspan(first, i - first));
-      first = i;
-      bytes = 0;
-    }
-    bytes += unit;
-    i = end;
-  }
-  if (first < outputs.size()) shards.push_back(outputs.subspan(first));
-  return shards;
-}
-
-std::string shard_name(std::size_t index, std::size_t count) {
-  return count == 1 ? "model.safetensors"
-                    : fmt::format("model-{:05}-of-{:05}.safetensors", index + 1, count);
 }
 
 /// Writes pieces of a tensor and sums them up.
@@ -154,17 +56,27 @@ class FolderWriter {
  public:
   FolderWriter(const QuantizedFolder& folder, const fs::path& out, ThreadPool& threads,
                const WriteProgress& progress)
-      : folder_(folder), out_(out), threads_(threads), progress_(progress) {}
+      : folder_(folder),
+        plan_(plan_folder(folder)),
+        out_(out),
+        threads_(threads),
+        progress_(progress) {}
 
   WrittenFolder write() {
-    const std::vector<Output> outputs = outputs_of(folder_);
-    for (const Output& output : outputs) total_ += bytes_of(output.info);
-    const auto shards = shards_of(outputs, folder_.shard_limit);
+    for (const PlannedFile& file : plan_.files) total_ += file.size_bytes();
     nlohmann::json map = nlohmann::json::object();
-    for (std::size_t i = 0; i < shards.size(); ++i) {
-      const std::string name = shard_name(i, shards.size());
-      write_shard(shards[i], out_ / name);
-      for (const Output& output : shards[i]) map[output.info.name] = name;
+    for (const PlannedFile& file : plan_.files) {
+      std::vector<WrittenTensor> tensors = write_file(file);
+      if (file.sidecar != nullptr) {
+        result_.sidecar_bytes += file.size_bytes();
+        result_.sidecars.push_back({file.name, std::move(tensors)});
+        continue;
+      }
+      result_.bytes += file.size_bytes();
+      for (WrittenTensor& tensor : tensors) {
+        map[tensor.info.name] = file.name;
+        result_.tensors.push_back(std::move(tensor));
+      }
     }
     write_json_file(out_ / "model.safetensors.index.json",
                     {{"metadata",
@@ -175,61 +87,77 @@ class FolderWriter {
   }
 
  private:
-  void write_shard(std::span<const Output> outputs, const fs::path& path) {
+  std::vector<WrittenTensor> write_file(const PlannedFile& file) {
     std::vector<TensorInfo> infos;
-    for (const Output& output : outputs) infos.push_back(output.info);
+    for (const PlannedTensor& tensor : file.tensors) infos.push_back(tensor.info);
+    const fs::path path = out_ / file.name;
+    fs::create_directories(path.parent_path());
     SafetensorsWriter writer(path, infos, {{"format", "mlx"}});
-    for (std::size_t i = 0; i < outputs.size();) {
-      if (outputs[i].copied != nullptr) {
-        copy(writer, outputs[i++]);
+    std::vector<WrittenTensor> written;
+    const std::span<const PlannedTensor> tensors = file.tensors;
+    for (std::size_t i = 0; i < tensors.size();) {
+      if (tensors[i].copied != nullptr) {
+        written.push_back(copy(writer, tensors[i++]));
       } else {
-        i += encode(writer, outputs.subspan(i));
+        i += encode(writer, tensors.subspan(i), written);
       }
     }
     writer.commit();
+    return written;
   }
 
-  void copy(SafetensorsWriter& writer, const Output& output) {
+  WrittenTensor copy(SafetensorsWriter& writer, const PlannedTensor& tensor) {
     constexpr std::size_t kPiece = std::size_t{64} << 20U;
-    TensorStream stream(writer, output.info);
-    const auto data = output.copied->data;
-    for (std::size_t at = 0; at < data.size(); at += kPiece) {
-      stream.write(data.subspan(at, std::min(kPiece, data.size() - at)));
-      done(std::min(kPiece, data.size() - at));
+    TensorStream stream(writer, tensor.info);
+    std::vector<std::byte> changed;
+    for (const auto& part : tensor.copied->parts()) {
+      for (std::size_t at = 0; at < part.size(); at += kPiece) {
+        std::span<const std::byte> bytes = part.subspan(at, std::min(kPiece, part.size() - at));
+        if (tensor.added != 0) {
+          changed.assign(bytes.begin(), bytes.end());
+          add_to_values(tensor.info.dtype, changed, tensor.added);
+          bytes = changed;
+        }
+        stream.write(bytes);
+        done(bytes.size());
+      }
+      folder_.source.checkpoint()->release(part);
     }
-    result_.tensors.push_back(stream.finish());
-    folder_.source.checkpoint()->release(data);
+    return stream.finish();
   }
 
   /// Encodes the layer whose parts stand first; returns their number.
-  std::size_t encode(SafetensorsWriter& writer, std::span<const Output> outputs) {
-    const std::size_t index = outputs[0].layer;
-    const QuantizableLayer& layer = folder_.layers[index];
-    const LayerFormat& format = folder_.formats[index];
+  std::size_t encode(SafetensorsWriter& writer, std::span<const PlannedTensor> tensors,
+                     std::vector<WrittenTensor>& written) {
+    const std::size_t index = tensors[0].layer;
+    const QuantizableLayer& layer = plan_.layers[index];
+    const LayerFormat& format = plan_.formats[index];
     const EncodedMatrix encoded(*layer.matrix, layer.name, {format.bits, format.group_size},
                                 folder_.encoder, layer.importance, threads_);
     const auto count = static_cast<std::size_t>(encoded.matrix().part_count);
     for (std::size_t part = 0; part < count; ++part) {
-      TensorStream stream(writer, outputs[part].info);
+      TensorStream stream(writer, tensors[part].info);
       stream.write(encoded.matrix().parts[part]);
-      result_.tensors.push_back(stream.finish());
+      written.push_back(stream.finish());
       done(encoded.matrix().parts[part].size());
     }
     return count;
   }
 
   void done(std::uint64_t bytes) {
-    result_.bytes += bytes;
-    if (progress_ && !progress_(result_.bytes, total_)) {
+    done_ += bytes;
+    if (progress_ && !progress_(done_, total_)) {
       throw Error(ErrorCode::interrupted, "interrupted");
     }
   }
 
   const QuantizedFolder& folder_;
+  const FolderPlan plan_;
   const fs::path& out_;
   ThreadPool& threads_;
   const WriteProgress& progress_;
   std::uint64_t total_ = 0;
+  std::uint64_t done_ = 0;
   WrittenFolder result_;
 };
 
@@ -273,46 +201,26 @@ std::uint64_t parameter_count(const LoadedModel& model, std::span<const Quantiza
 }
 
 FixedSize fixed_size(const LoadedModel& model, std::span<const QuantizableLayer> layers) {
-  const auto held = names_of_layers(layers);
+  std::set<std::string> held;
+  for (const QuantizableLayer& layer : layers) {
+    for (std::string& name : stored_names(layer)) held.insert(std::move(name));
+  }
   FixedSize size;
   for (const std::string& name : model.checkpoint()->names()) {
-    if (held.contains(name)) continue;
-    const TensorView& tensor = *model.checkpoint()->find(name);
-    size.bytes += tensor.data.size();
+    if (held.contains(name) || sidecar_of(model, name) != nullptr) continue;
+    const ModelTensor& tensor = *model.checkpoint()->find(name);
+    size.bytes += tensor.size_bytes();
     size.parameters += static_cast<std::uint64_t>(tensor.elements());
   }
   return size;
 }
 
-nlohmann::json quantized_config(const QuantizedFolder& folder) {
-  nlohmann::json config = folder.source.config().json();
-  for (const char* key : {"quantization", "quantization_config", "_name_or_path"}) {
-    config.erase(key);
+std::uint64_t sidecar_size(const QuantizedFolder& folder) {
+  std::uint64_t bytes = 0;
+  for (const PlannedFile& file : plan_folder(folder).files) {
+    if (file.sidecar != nullptr) bytes += file.size_bytes();
   }
-  if (folder.strips_modalities) {
-    for (const char* key : {"vision_config", "audio_config"}) config.erase(key);
-  }
-  // What most layers have stands for the model: readers that know no entries of layers go by it.
-  std::map<std::pair<int, int>, int> counts;
-  nlohmann::json table = nlohmann::json::object();
-  for (std::size_t i = 0; i < folder.layers.size(); ++i) {
-    const StoredMatrix& matrix = *folder.layers[i].matrix;
-    LayerFormat format = folder.formats[i];
-    if (format.bits == kKeepBits && matrix.scheme != nullptr) {
-      format = {matrix.format.bits, matrix.format.group_size};
-    }
-    if (format.bits == kKeepBits) continue;
-    ++counts[{format.bits, format.group_size}];
-    table[folder.layers[i].name] = {{"bits", format.bits}, {"group_size", format.group_size}};
-  }
-  if (counts.empty()) return config;
-  const auto most = std::ranges::max_element(counts, {}, [](const auto& e) { return e.second; });
-  table["bits"] = most->first.first;
-  table["group_size"] = most->first.second;
-  table["mode"] = folder.encoder.scheme->name();
-  config["quantization"] = table;
-  config["quantization_config"] = table;
-  return config;
+  return bytes;
 }
 
 WrittenFolder write_quantized_folder(const QuantizedFolder& folder, const fs::path& out,

@@ -27,9 +27,17 @@ struct WrittenTensor {
   std::string sha256;  ///< Of its bytes.
 };
 
+/// A file beside the weights (Sidecar) as it was written.
+struct WrittenSidecar {
+  std::string file;  ///< In the folder.
+  std::vector<WrittenTensor> tensors;
+};
+
 struct WrittenFolder {
-  std::vector<WrittenTensor> tensors;  ///< In the order of the files.
-  std::uint64_t bytes = 0;             ///< Of all tensors.
+  std::vector<WrittenTensor> tensors;  ///< Of the weights, in the order of the files.
+  std::vector<WrittenSidecar> sidecars;
+  std::uint64_t bytes = 0;          ///< Of the weights' tensors.
+  std::uint64_t sidecar_bytes = 0;  ///< Of all others.
 };
 
 /// Progress in bytes of tensors; false ends with Error(interrupted).
@@ -45,25 +53,33 @@ struct QuantizedFolder {
   bool strips_modalities = false;  ///< config.json says nothing of images and sound.
 };
 
-/// Parameters of a model: elements of all its tensors before any quantization. [any-thread]
+/// Parameters of a model: elements of all its tensors before any quantization, but for those of
+/// sidecars. [any-thread]
 std::uint64_t parameter_count(const LoadedModel& model, std::span<const QuantizableLayer> layers);
 
-/// Bytes of the tensors that no layer holds, and their parameters.
+/// Bytes of the tensors that neither a layer nor a sidecar holds, and their parameters.
 struct FixedSize {
   std::uint64_t bytes = 0;
   std::uint64_t parameters = 0;
 };
 FixedSize fixed_size(const LoadedModel& model, std::span<const QuantizableLayer> layers);
 
+/// Bytes of the tensors that go into sidecars, as they will be written. [any-thread]
+std::uint64_t sidecar_size(const QuantizedFolder& folder);
+
 /// config.json of the new folder: the source's with `quantization`, and `quantization_config` equal
 /// to it, an entry per quantized layer; without vision_config and audio_config where those are
-/// stripped.
+/// stripped; with what the architecture changes (ConvertedConfig). Throws Error(plugin) where that
+/// is not JSON.
 nlohmann::json quantized_config(const QuantizedFolder& folder);
 
-/// Writes weights, index, config.json, and copies of the source's tokenizer, templates and
-/// generation config into the existing, empty folder `out`. Tensors are named as the architecture
-/// takes them, which is the MLX layout's naming; those of a layer stand together. Throws Error
-/// naming the layer or the file.
+/// Writes weights, index, sidecars, config.json, and copies of the source's tokenizer, templates
+/// and generation config into the existing, empty folder `out`. Tensors are named as the
+/// architecture takes them, which is the MLX layout's naming; those of a layer stand together, and
+/// those whose values lie apart in the source are whole. Values are those that the source's rules
+/// make of what it stores (norms with their one, rounded to the stored type), unless the new file's
+/// rules make them again. What belongs to a sidecar goes into its first file, its matrices packed
+/// in the format that most layers have. Throws Error naming the layer or the file.
 WrittenFolder write_quantized_folder(const QuantizedFolder& folder,
                                      const std::filesystem::path& out, ThreadPool& threads,
                                      const WriteProgress& progress);

@@ -6,6 +6,8 @@
 #include <quiver/error.hpp>
 #include <unordered_map>
 
+#include "core/quantize/folder_plan.hpp"
+
 namespace quiver {
 namespace {
 
@@ -35,15 +37,19 @@ void add_squares(std::span<const float> values, int rows, std::vector<double>& s
 std::vector<QuantizableLayer> quantizable_layers(const LoadedModel& model,
                                                  const QuantScheme& scheme, int group_size) {
   std::vector<QuantizableLayer> layers;
-  const auto add = [&](const std::string& name, Role role, int block, const StoredMatrix& matrix) {
-    layers.push_back(
-        {name, role, block, &matrix, fitting_group(scheme, matrix.columns, group_size), -1, {}});
+  const auto add = [&](const std::string& name, Role role, int block, const StoredMatrix& matrix,
+                       int experts) {
+    if (role == Role::draft_head || role == Role::tower ||
+        sidecar_of(model, name + ".weight") != nullptr)
+      return;
+    const int group = fitting_group(scheme, matrix.columns, group_size);
+    layers.push_back({name, role, block, &matrix, group, -1, {}, experts});
   };
   for (const EmbeddingPart& part : model.weights().embeddings()) {
-    add(part.name, Role::embedding, part.block, part.matrix);
+    add(part.name, Role::embedding, part.block, part.matrix, 0);
   }
   for (const LinearPart& part : model.weights().linears()) {
-    add(part.name, part.role, part.block, part.matrix);
+    add(part.name, part.role, part.block, part.matrix, part.experts);
   }
   return layers;
 }

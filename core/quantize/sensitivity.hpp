@@ -24,11 +24,13 @@ struct QuantizableLayer {
   int group_size = 0;             ///< 0: no group size fits, the layer stays as it is.
   int phase = -1;                 ///< The first that uses it (see BlockRunner); -1 = none did.
   std::vector<float> importance;  ///< Mean squares of its inputs, by column; empty = not seen.
+  int experts = 0;                ///< Of a stack, which is one layer: its matrices; 0 = no stack.
 
   std::int64_t parameters() const { return matrix->rows * matrix->columns; }
 };
 
-/// All linears and embeddings of a model in the order in which it took them. A layer whose columns
+/// All linears and embeddings of a model in the order in which it took them, but for those of draft
+/// heads and others that belong to a sidecar: texts do not pass them. A layer whose columns
 /// `group_size` does not divide gets the largest smaller group size of the scheme's formats that
 /// does.
 std::vector<QuantizableLayer> quantizable_layers(const LoadedModel& model,

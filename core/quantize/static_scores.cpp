@@ -29,10 +29,12 @@ Place place_by_name(const AllocationUnit& unit) {
   const std::string& name = unit.name;
   const auto has = [&](std::string_view part) { return name.find(part) != std::string::npos; };
   return {.block = block_in_name(name),
-          .is_end = is_end_name(name),
+          .is_end = has("embed") || has("lm_head"),
           .is_attention = has("self_attn") || has(".attn"),
-          .is_router = is_router_name(name),
-          .is_expert = has("experts") && !has("shared_expert")};
+          // Modules are asked, of which none is called gate.weight or has parts: "mlp.gate" is no
+          // router here, though the allocator protects it as one.
+          .is_router = has("router") || has("gate.weight") || has(".gate."),
+          .is_expert = has("experts") || has("switch")};
 }
 
 double priority(const Place& place, int blocks) {

@@ -7,14 +7,14 @@
 namespace quiver::cli {
 
 Conversation::Conversation(TextEngine& engine, std::string system)
-    : engine_(engine), system_(std::move(system)), sequence_(engine.engine().new_sequence()) {
+    : engine_(engine), system_(std::move(system)), sequence_(engine.new_sequence()) {
   reset();
 }
 
 void Conversation::reset() {
   messages_ = nlohmann::ordered_json::array();
   if (!system_.empty()) messages_.push_back({{"role", "system"}, {"content", system_}});
-  sequence_ = engine_.engine().new_sequence();
+  sequence_ = engine_.new_sequence();
   cached_.clear();
 }
 
@@ -27,7 +27,7 @@ std::size_t Conversation::cut_to(std::span<const std::int32_t> ids) {
   if (common == cached_.size()) return common;
   if (!sequence_.can_truncate(static_cast<int>(common))) common = 0;
   if (common == 0) {
-    sequence_ = engine_.engine().new_sequence();
+    sequence_ = engine_.new_sequence();
   } else {
     sequence_.truncate(static_cast<int>(common));
   }
@@ -48,7 +48,7 @@ TurnReport Conversation::say(const std::string& message,
   try {
     report.answer = engine_.run(sequence_, ids, report.cached_tokens, nullptr, show);
   } catch (...) {
-    sequence_ = engine_.engine().new_sequence();
+    sequence_ = engine_.new_sequence();
     throw;
   }
   cached_ = ids;

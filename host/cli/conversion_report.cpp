@@ -39,6 +39,7 @@ nlohmann::ordered_json conversion_json(const Conversion& conversion, double seco
   json["bpw_linear"] = conversion.bpw_linear;
   json["bytes"] = conversion.bytes;
   json["source_bytes"] = conversion.source_bytes;
+  json["sidecar_bytes"] = conversion.sidecar_bytes;
   json["kl_predicted"] = conversion.kl_predicted;
   json["kl_measured"] = conversion.kl_measured;
   json["perplexity"] = conversion.perplexity;
@@ -87,6 +88,10 @@ std::string conversion_summary(const Conversion& conversion, const std::string& 
       fmt::format("\n{}: {} of {}, {:.3f} bits a weight ({:.3f} of codes in the layers)\n",
                   printable(output, 4096), bytes_text(conversion.bytes),
                   bytes_text(conversion.source_bytes), conversion.bpw_true, conversion.bpw_linear);
+  if (conversion.sidecar_bytes != 0) {
+    text += fmt::format("beside it, not counted: {} of parts that only drafting runs\n",
+                        bytes_text(conversion.sidecar_bytes));
+  }
   if (conversion.kl_measured != 0) {
     text += fmt::format("KL against {}: {:.3e} nats a token, {:.3e} by the sum of the layers\n",
                         conversion.reference == "bf16" ? "the full weights" : "a 4-bit copy",

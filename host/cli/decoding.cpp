@@ -18,7 +18,8 @@ constexpr int kLongestBlock = 4096;
 
 DecodeMode decode_mode(std::string_view name) {
   for (const DecodeMode mode :
-       {DecodeMode::autoregressive, DecodeMode::self_speculation, DecodeMode::block_diffusion}) {
+       {DecodeMode::autoregressive, DecodeMode::self_speculation, DecodeMode::block_diffusion,
+        DecodeMode::draft_head, DecodeMode::ngram}) {
     if (name == decode_mode_name(mode)) return mode;
   }
   return DecodeMode::automatic;
@@ -55,11 +56,16 @@ DecodeOptions make_decode_options(const PluginRegistry& registry, const Argument
       static_cast<int>(arguments.integer("draft-tokens", 0, PassCosts::kMaxRows));
   options.block_length = static_cast<int>(arguments.integer("block-length", 0, kLongestBlock));
   options.allows_mask = arguments.flag("allow-mask");
+  options.has_head_history = arguments.text("mtp-history") == "on";
+  const bool is_auto = options.mode == DecodeMode::automatic;
   const bool is_diffusion = options.mode == DecodeMode::block_diffusion;
   const bool is_plain = options.mode == DecodeMode::autoregressive;
-  require_mode(arguments, "draft-tokens", !is_plain && !is_diffusion, "self-spec");
-  require_mode(arguments, "block-length", !is_plain, "self-spec and block-diffusion");
-  require_mode(arguments, "allow-mask", !is_plain, "self-spec and block-diffusion");
+  const bool has_blocks = is_auto || is_diffusion || options.mode == DecodeMode::self_speculation;
+  const bool has_head = is_auto || options.mode == DecodeMode::draft_head;
+  require_mode(arguments, "draft-tokens", !is_plain && !is_diffusion, "self-spec, mtp and ngram");
+  require_mode(arguments, "mtp-history", has_head, "mtp");
+  require_mode(arguments, "block-length", has_blocks, "self-spec and block-diffusion");
+  require_mode(arguments, "allow-mask", has_blocks, "self-spec and block-diffusion");
   require_mode(arguments, "threshold", is_diffusion, "block-diffusion");
   require_mode(arguments, "canvas-sampler", is_diffusion, "block-diffusion");
   if (is_diffusion) options.canvas_sampler = canvas_sampler(registry, arguments);

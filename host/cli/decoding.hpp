@@ -10,15 +10,22 @@ namespace quiver::cli {
 inline constexpr OptionRow kDecodingOptions[] = {
     {.name = "decode",
      .value = "MODE",
-     .choices = "auto|ar|self-spec|block-diffusion",
+     .choices = "auto|ar|self-spec|mtp|ngram|block-diffusion",
      .default_value = "auto",
-     .help = "How tokens are found: ar is one after the other; self-spec drafts several with the "
-             "model's prediction of blocks and keeps those that ar gives; block-diffusion fills "
-             "blocks in step by step; auto is self-spec where it is quicker, else ar"},
+     .help =
+         "How tokens are found: ar is one after the other; self-spec drafts several with the "
+         "model's prediction of blocks and keeps those that ar gives; mtp does so with its draft "
+         "head, ngram with what stood in the text before; block-diffusion fills blocks in step "
+         "by step; auto is self-spec or mtp where that is quicker, else ar"},
     {.name = "draft-tokens",
      .value = "N",
      .default_value = "0",
      .help = "Rows of a draft, the newest token included; 0 finds the quickest number"},
+    {.name = "mtp-history",
+     .value = "on|off",
+     .choices = "on|off",
+     .default_value = "on",
+     .help = "Whether the draft head sees what it saw of the text before"},
     {.name = "block-length",
      .value = "N",
      .default_value = "0",

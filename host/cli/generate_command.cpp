@@ -133,7 +133,9 @@ int run(const Arguments& arguments) {
   check_prompt_options(arguments);
   check_grammar_options(arguments);
   TextEngine engine(arguments);
-  const std::vector<std::int32_t> prompt = read_prompt(arguments, engine);
+  std::vector<std::int32_t> prompt = read_prompt(arguments, engine);
+  const auto images = read_prompt_pictures(arguments, engine.engine(), prompt);
+  engine.set_images(images);
   if (arguments.has("suffix")) {
     engine.set_suffix(engine.require_text().encode(arguments.text("suffix"), false));
   }
@@ -141,7 +143,7 @@ int run(const Arguments& arguments) {
   const bool is_json = arguments.flag("json");
   Steps steps(arguments, engine);
   engine.set_observer(&steps);
-  Sequence sequence = engine.engine().new_sequence();
+  Sequence sequence = engine.new_sequence();
   const Answer answer = engine.run(sequence, prompt, 0, filter.get(), [&](std::string_view piece) {
     if (is_json) return;
     print(piece);

@@ -37,6 +37,14 @@ class GrammarFilter : public TokenFilter {
 
   bool is_finished() const override { return matcher_.is_finished(); }
 
+  bool can_roll_back() const override { return true; }
+  void roll_back(std::size_t tokens) override { matcher_.rollback(tokens); }
+  bool allows(std::int32_t token) override {
+    matcher_.mask(mask_);
+    const auto id = static_cast<std::size_t>(token);
+    return id / 32 < mask_.size() && (mask_[id / 32] >> (id % 32) & 1U) != 0;
+  }
+
  private:
   text::GrammarMatcher matcher_;
   std::vector<std::uint32_t> mask_;

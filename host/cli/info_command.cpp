@@ -17,6 +17,7 @@
 #include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <set>
 
 namespace quiver::cli {
@@ -62,6 +63,10 @@ Json layer_json(const LayerReport& layer) {
   json["role"] = layer.role;
   json["block"] = layer.block;
   json["shape"] = {layer.rows, layer.columns};
+  if (layer.experts != 0) {
+    json["shape"] = {layer.experts, layer.rows / layer.experts, layer.columns};
+    json["experts_per_token"] = layer.experts_per_row;
+  }
   json["bits"] = layer.bits;
   json["group_size"] = layer.group_size ? Json(*layer.group_size) : Json(nullptr);
   json["bytes"] = layer.bytes;
@@ -69,16 +74,21 @@ Json layer_json(const LayerReport& layer) {
   return json;
 }
 
+std::string shape_of(const LayerReport& layer) {
+  if (layer.experts == 0) return fmt::format("{} x {}", layer.rows, layer.columns);
+  return fmt::format("{} x {} x {}", layer.experts, layer.rows / layer.experts, layer.columns);
+}
+
 std::string layer_table(const ModelReport& report) {
   std::size_t width = 4;
   for (const LayerReport& layer : report.layers) width = std::max(width, layer.name.size());
-  std::string text = fmt::format("\n{:>5}  {:<{}}  {:<13}  {:>15}  {:>4}  {:>5}  {:>10}\n", "block",
+  std::string text = fmt::format("\n{:>5}  {:<{}}  {:<13}  {:>17}  {:>4}  {:>5}  {:>10}\n", "block",
                                  "name", width, "role", "shape", "bits", "group", "size");
   for (const LayerReport& layer : report.layers) {
-    text += fmt::format("{:>5}  {:<{}}  {:<13}  {:>15}  {:>4}  {:>5}  {:>10}\n",
+    text += fmt::format("{:>5}  {:<{}}  {:<13}  {:>17}  {:>4}  {:>5}  {:>10}\n",
                         layer.block < 0 ? "-" : std::to_string(layer.block), printable(layer.name),
-                        width, layer.role, fmt::format("{} x {}", layer.rows, layer.columns),
-                        layer.bits, layer.group_size ? std::to_string(*layer.group_size) : "-",
+                        width, layer.role, shape_of(layer), layer.bits,
+                        layer.group_size ? std::to_string(*layer.group_size) : "-",
                         bytes_text(layer.bytes));
   }
   return text;
@@ -86,23 +96,33 @@ std::string layer_table(const ModelReport& report) {
 
 void add_kv(const KvReport& kv, const KvChoice& choice, const ModelReport& report, Json& json,
             std::string& text) {
-  const std::uint64_t total = kv.bytes + report.bytes;
+  const std::uint64_t total = kv.bytes + kv.state_bytes + report.bytes;
   const std::set<std::string> names(choice.names.begin(), choice.names.end());
   const std::string strategy = fmt::format("{}", fmt::join(names, " and "));
   json["kv"] = {{"strategy", strategy},
                 {"bytes_per_token", kv.bytes_per_token},
                 {"recent", choice.plan.recent},
                 {"layers", Json::array()}};
-  for (std::size_t i = 0; i < kv.layers.size(); ++i) {
-    json["kv"]["layers"].push_back({{"layer_idx", kv.layers[i].block},
-                                    {"strategy", choice.names[i]},
-                                    {"bytes_per_token", kv.layers[i].bytes_per_token}});
+  for (const KvReport::Layer& layer : kv.layers) {
+    json["kv"]["layers"].push_back({{"layer_idx", layer.block},
+                                    {"strategy", choice.names[layer.cache]},
+                                    {"bytes_per_token", layer.bytes_per_token}});
   }
-  json["memory"] = {{"context", kv.context}, {"kv_bytes", kv.bytes}, {"total_bytes", total}};
-  text +=
-      fmt::format("KV cache      {} a token with {}\n", bytes_text(kv.bytes_per_token), strategy);
-  text += fmt::format("memory        {} at {} tokens ({} of them KV)\n", bytes_text(total),
-                      kv.context, bytes_text(kv.bytes));
+  json["memory"] = {{"context", kv.context},
+                    {"kv_bytes", kv.bytes},
+                    {"state_bytes", kv.state_bytes},
+                    {"draft_bytes", kv.draft_bytes},
+                    {"total_bytes", total}};
+  text += fmt::format("KV cache      {} a token in {} of {} blocks with {}\n",
+                      bytes_text(kv.bytes_per_token), kv.layers.size(), report.blocks, strategy);
+  std::string states;
+  if (kv.state_bytes != 0) states = fmt::format(", {} states", bytes_text(kv.state_bytes));
+  text += fmt::format("memory        {} at {} tokens ({} of them KV{})\n", bytes_text(total),
+                      kv.context, bytes_text(kv.bytes), states);
+  if (kv.draft_bytes != 0) {
+    text +=
+        fmt::format("              and {} where the draft head runs\n", bytes_text(kv.draft_bytes));
+  }
 }
 
 void add_target(const Arguments& arguments, const ModelReport& report, Json& json,
@@ -150,13 +170,16 @@ void add_model(const Arguments& arguments, Json& json, std::string& text) {
   json["bpw"] = report.bpw();
   json["has_weights"] = !report.is_bare;
   json["blocks"] = report.blocks;
+  const auto linears = std::ranges::count_if(report.layers, &LayerReport::is_quantizable);
+  json["quantizable_linears"] = linears;
   text += fmt::format("architecture  {} for {} (plugin {})\n", report.architecture,
                       printable(report.model_type), report.plugin);
   text += fmt::format("parameters    {}\n", report.parameters);
   text += fmt::format("{}  {}, {:.3f} bits a weight\n",
                       report.is_bare ? "predicted   " : "stored      ", bytes_text(report.bytes),
                       report.bpw());
-  text += fmt::format("blocks        {}\n", report.blocks);
+  text += fmt::format("blocks        {}\nlinears       {} that can be quantized\n", report.blocks,
+                      linears);
   if (arguments.has("target-bpw")) add_target(arguments, report, json, text);
   if (report.text) {
     json["hidden"] = report.text->hidden;

@@ -52,39 +52,27 @@ constexpr Example kExamples[] = {
     {"latency model/ --calibrate --threads 4", "What four threads should do, and what they do"},
     {"latency config.json --target-bpw 4.5 --profile m2-max", "A model that is not there yet"}};
 
-/// The share of a model's experts that a token passes; 1 where the config names no number of them.
-double active_experts(const ModelConfig& config) {
-  for (const char* prefix : {"", "text_config."}) {
-    const std::string at(prefix);
-    const double chosen = config.number(at + "num_experts_per_tok", 0);
-    for (const char* key : {"num_experts", "num_local_experts", "n_routed_experts"}) {
-      const double all = config.number(at + key, 0);
-      if (chosen >= 1 && all >= chosen) return chosen / all;
-    }
-  }
-  return 1;
-}
-
-/// Keys and values that a token behind `context` others reads; of layers with a window, those in
-/// it.
-double kv_bytes(const LoadedModel& model, const KvPlan& kv, std::uint64_t context) {
+/// Keys and values that a token behind `context` others reads, of layers with a window those in it;
+/// and the states of layers that have these instead.
+double cache_bytes(const LoadedModel& model, const KvPlan& kv, std::uint64_t context) {
   const KvReport report = report_kv(model, kv, context);
-  double bytes = 0;
-  for (std::size_t i = 0; i < report.layers.size(); ++i) {
-    const auto window = static_cast<std::uint64_t>(model.weights().kv_caches()[i].window);
+  auto bytes = static_cast<double>(report.state_bytes);
+  for (const KvReport::Layer& layer : report.layers) {
+    const auto window = static_cast<std::uint64_t>(model.weights().kv_caches()[layer.cache].window);
     const std::uint64_t tokens = window == 0 ? context : std::min(window, context);
-    bytes += static_cast<double>(report.layers[i].bytes_per_token) * static_cast<double>(tokens);
+    bytes += static_cast<double>(layer.bytes_per_token) * static_cast<double>(tokens);
   }
   return bytes;
 }
 
-LatencyWork work_of(const ModelReport& report, double experts, std::optional<double> target_bpw) {
+LatencyWork work_of(const ModelReport& report, std::optional<double> target_bpw) {
   LatencyWork work;
   work.prompt = Engine::kPromptGrid;
-  work.other_bytes = static_cast<double>(report.other_bytes);
+  work.other_bytes = static_cast<double>(report.other_bytes - report.draft_bytes);
   const bool has_head = std::ranges::any_of(
       report.layers, [](const LayerReport& layer) { return layer.role == "head"; });
   for (const LayerReport& layer : report.layers) {
+    if (layer.is_draft) continue;
     LatencyMatrix matrix;
     matrix.parameters = layer.parameters;
     matrix.columns = static_cast<std::uint64_t>(layer.columns);
@@ -97,7 +85,7 @@ LatencyWork work_of(const ModelReport& report, double experts, std::optional<dou
       matrix.bits = static_cast<int>(std::lround(*target_bpw));
       matrix.is_quantized = *target_bpw < 16;
     }
-    if (layer.role == "expert") matrix.active = experts;
+    if (layer.experts != 0) matrix.active = 1.0 * layer.experts_per_row / layer.experts;
     if (layer.role == "embedding" && has_head) {
       // One row is looked up.
       work.other_bytes += static_cast<double>(matrix.bytes) /
@@ -152,7 +140,7 @@ void show(const LatencyMachine& machine, const LatencyWork& work,
                     machine.name, machine.read_bytes / 1e9, machine.quantized_operations / 1e9,
                     machine.float_operations / 1e9));
   print(fmt::format("model       {}\n", assumption));
-  print(fmt::format("a token     reads {}, {} of them keys and values\n",
+  print(fmt::format("a token     reads {}, {} of them keys, values and states\n",
                     bytes_text(static_cast<std::uint64_t>(prediction.bytes_per_token)),
                     bytes_text(static_cast<std::uint64_t>(work.kv_bytes))));
   if (!run) {
@@ -217,9 +205,9 @@ int run(const Arguments& arguments) {
   static_cast<void>(model->text());  // refuses what has no tokens
   const ModelReport report =
       report_model(*model, [&](std::string_view name) { return session.scheme(name); });
-  LatencyWork work = work_of(report, active_experts(model->config()), wanted.target_bpw);
-  work.kv_bytes = kv_bytes(*model, choose_kv(session, arguments, *model).plan,
-                           static_cast<std::uint64_t>(wanted.context));
+  LatencyWork work = work_of(report, wanted.target_bpw);
+  work.kv_bytes = cache_bytes(*model, choose_kv(session, arguments, *model).plan,
+                              static_cast<std::uint64_t>(wanted.context));
   const bool is_exact = session.compute().mode == ComputeMode::exact;
   const LatencyMachine machine =
       wanted.profile ? *wanted.profile
@@ -242,7 +230,9 @@ constexpr Command kCommand = {
     .description =
         "For every matrix the longer of reading it and computing with it, at the rates that this "
         "machine was measured at with the threads that are used, or those of a named profile. "
-        "Keys and values at --context and the chosen experts count; products of attention do not. "
+        "Keys and values at --context, states, and the chosen experts count; products of attention "
+        "do "
+        "not. "
         "On this machine the prediction is a limit: --calibrate tells how near the model comes.",
     .positionals = kPositionals,
     .groups = kGroups,

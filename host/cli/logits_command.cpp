@@ -8,6 +8,7 @@
 #include "host/cli/kv_choice.hpp"
 #include "host/cli/model_location.hpp"
 #include "host/cli/model_text.hpp"
+#include "host/cli/picture_prompt.hpp"
 #include "host/cli/progress.hpp"
 #include "host/cli/session.hpp"
 
@@ -28,6 +29,7 @@ constexpr PositionalRow kPositionals[] = {{.name = "MODEL",
 constexpr OptionRow kOptions[] = {
     {.name = "ids", .value = "N,N,..", .help = "Token ids to run"},
     {.name = "prompt", .value = "TEXT", .help = "Text to run"},
+    kImageOption,
     {.name = "chunk",
      .value = "N",
      .help = "Feed N tokens at a time through the cache, whole blocks of them; some 256 where not "
@@ -135,15 +137,17 @@ Feeding read_feeding(const Arguments& arguments) {
 
 /// Runs all tokens; gives the likeliest next one for each.
 std::vector<std::int32_t> run_tokens(Engine& engine, std::span<const std::int32_t> ids,
-                                     const Feeding& feeding, LogitsFile* file, bool is_observed) {
+                                     const PromptImages* images, const Feeding& feeding,
+                                     LogitsFile* file, bool is_observed) {
   std::vector<std::int32_t> likeliest;
   Sequence sequence = engine.new_sequence();
   ProgressLine progress("running", ids.size(), "tokens");
   for (std::size_t done = 0; done < ids.size();) {
     throw_if_interrupted();
     const std::size_t count = std::min(feeding.chunk, ids.size() - done);
-    const Feed feed{&sequence, ids.subspan(done, count), Wanted::all, RowForm::prompt,
-                    feeding.visibility};
+    Feed feed{&sequence, ids.subspan(done, count), Wanted::all, RowForm::prompt,
+              feeding.visibility};
+    feed.images = images;
     const Logits logits =
         engine.forward({&feed, 1}, is_observed ? file->observer() : TensorObserver());
     sequence.accept(static_cast<int>(count));
@@ -171,15 +175,17 @@ int run(const Arguments& arguments) {
   const auto folder = find_model_folder(arguments.text("MODEL"));
   Session session(arguments);
   const auto model = session.load(folder);
-  const std::vector<std::int32_t> ids = read_ids(arguments, folder);
+  std::vector<std::int32_t> ids = read_ids(arguments, folder);
   if (ids.empty()) {
     throw Error(ErrorCode::usage, "the text has no tokens", "--prompt", "give some text");
   }
   Engine engine(model, choose_kv(session, arguments, *model).plan, session.threads(),
                 session.compute());
+  const auto images = read_prompt_pictures(arguments, engine, ids);
   std::optional<LogitsFile> file;
   if (arguments.has("output")) file.emplace(arguments.path("output"), ids.size());
-  const auto likeliest = run_tokens(engine, ids, feeding, file ? &*file : nullptr, is_observed);
+  const auto likeliest =
+      run_tokens(engine, ids, images.get(), feeding, file ? &*file : nullptr, is_observed);
   if (file) file->finish();
   const int vocabulary = engine.info().vocabulary;
   if (arguments.flag("json")) {

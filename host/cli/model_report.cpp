@@ -101,6 +101,7 @@ LayerReport report_layer(const std::string& name, Role role, int block, const St
   LayerReport layer;
   layer.name = name;
   layer.role = role_name(role);
+  layer.is_draft = role == Role::draft_head;
   layer.block = block;
   layer.rows = matrix.rows;
   layer.columns = matrix.columns;
@@ -132,10 +133,41 @@ std::uint64_t other_parameters(const WeightStore& weights) {
   for (const Conv2dPart& part : weights.images().convs()) {
     count += static_cast<std::uint64_t>(part.side_parameters);
   }
+  for (const DeltaRulePart& part : weights.delta_rules()) {
+    count += 2 * static_cast<std::uint64_t>(part.spec.value_heads);
+  }
   return count;
 }
 
+/// Bytes of a layer's keys and values, in whole pages.
+std::uint64_t kv_bytes(const PageSizes& sizes, std::uint64_t context) {
+  constexpr std::uint64_t kPage = KvStrategy::kTokens;
+  const std::uint64_t pages = (context + kPage - 1) / kPage;
+  const std::uint64_t stored =
+      sizes.fresh == 0 ? pages
+                       : stored_tokens(context, static_cast<std::uint64_t>(sizes.recent)) / kPage;
+  return product(sizes.stored, stored) + product(sizes.fresh, pages - stored);
+}
+
+/// Bytes that a sequence has for states and windows, whatever its length.
+std::uint64_t state_bytes(const CacheLayout& layout) {
+  std::uint64_t values = 0;
+  for (const CacheLayout::Recurrence& recurrence : layout.recurrences) {
+    values += recurrence.state_size;
+  }
+  for (const CacheLayout::Window& window : layout.windows) {
+    values += static_cast<std::uint64_t>(window.rows) * static_cast<std::uint64_t>(window.channels);
+  }
+  return sizeof(float) * values;
+}
+
 }  // namespace
+
+bool LayerReport::is_quantizable() const {
+  constexpr std::int64_t kSmallestGroup = 32;
+  return role != role_name(Role::embedding) && role != role_name(Role::tower) && !is_draft &&
+         columns % kSmallestGroup == 0;
+}
 
 double ModelReport::bpw() const {
   return parameters == 0 ? 0 : 8 * static_cast<double>(bytes) / static_cast<double>(parameters);
@@ -161,6 +193,8 @@ ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes) 
   }
   for (const LinearPart& part : weights.linears()) {
     report.layers.push_back(report_layer(part.name, part.role, part.block, part.matrix, form));
+    report.layers.back().experts = part.experts;
+    report.layers.back().experts_per_row = part.experts_per_row;
   }
   for (const Conv2dPart& part : weights.images().convs()) {
     LayerReport layer = report_layer(part.name, part.role, part.block, part.matrix, form);
@@ -170,13 +204,14 @@ ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes) 
     report.layers.push_back(std::move(layer));
   }
   std::uint64_t layer_bytes = 0;
+  report.parameters = other_parameters(weights);
+  const std::uint64_t float_bytes = product(report.parameters, size_bytes(form.dtype()));
   for (const LayerReport& layer : report.layers) {
-    report.layer_parameters += layer.parameters;
-    layer_bytes += layer.bytes;
+    report.parameters += layer.parameters;
+    (layer.is_draft ? report.draft_bytes : layer_bytes) += layer.bytes;
+    if (!layer.is_draft) report.layer_parameters += layer.parameters;
   }
-  const std::uint64_t others = other_parameters(weights);
-  report.parameters = report.layer_parameters + others;
-  report.bytes = report.is_bare ? layer_bytes + product(others, size_bytes(form.dtype()))
+  report.bytes = report.is_bare ? layer_bytes + report.draft_bytes + float_bytes
                                 : model.checkpoint()->size_bytes();
   report.other_bytes = report.bytes - std::min(report.bytes, layer_bytes);
   report.float_bytes = size_bytes(form.dtype());
@@ -194,6 +229,7 @@ WidthSplit split_widths(const ModelReport& report, double target) {
   split.bytes = report.other_bytes;
   for (const LayerReport& layer : report.layers) {
     const bool is_embedding = layer.role == role_name(Role::embedding);
+    if (layer.is_draft) continue;
     if (layer.columns % WidthSplit::kGroup != 0) {
       split.bytes += layer.bytes;
       continue;
@@ -226,22 +262,26 @@ WidthSplit split_widths(const ModelReport& report, double target) {
 }
 
 KvReport report_kv(const LoadedModel& model, const KvPlan& kv, std::uint64_t context) {
-  constexpr std::uint64_t kPage = KvStrategy::kTokens;
   const CacheLayout layout = cache_layout(model.weights(), kv);
-  const std::uint64_t pages = (context + kPage - 1) / kPage;
   KvReport report;
   report.context = context;
+  report.state_bytes = state_bytes(layout);
+  const auto caches = model.weights().kv_caches();
   std::uint64_t page_bytes = 0;
-  for (std::size_t i = 0; i < layout.kv_layers.size(); ++i) {
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    if (caches[i].use == CacheUse::draft) continue;
     const PageSizes sizes = layout.sizes(i);
-    report.layers.push_back({model.weights().kv_caches()[i].block, sizes.stored / kPage});
-    const std::uint64_t stored =
-        sizes.fresh == 0 ? pages
-                         : stored_tokens(context, static_cast<std::uint64_t>(sizes.recent)) / kPage;
-    report.bytes += product(sizes.stored, stored) + product(sizes.fresh, pages - stored);
+    report.layers.push_back({caches[i].block, i, sizes.stored / KvStrategy::kTokens});
+    report.bytes += kv_bytes(sizes, context);
     page_bytes += sizes.stored;
   }
-  report.bytes_per_token = page_bytes / kPage;
+  report.bytes_per_token = page_bytes / KvStrategy::kTokens;
+  if (report.layers.size() == caches.size()) return report;
+  const CacheLayout drafted = cache_layout(model.weights(), kv, model.text().info().hidden);
+  report.draft_bytes = state_bytes(drafted) - report.state_bytes;
+  for (std::size_t i = 0; i < caches.size(); ++i) {
+    if (caches[i].use == CacheUse::draft) report.draft_bytes += kv_bytes(drafted.sizes(i), context);
+  }
   return report;
 }
 

@@ -25,6 +25,12 @@ struct LayerReport {
   std::optional<int> group_size;  ///< Nothing where not quantized.
   std::uint64_t bytes = 0;
   std::uint64_t parameters = 0;
+  int experts = 0;          ///< Of a stack: its matrices, which lie one below the other.
+  int experts_per_row = 0;  ///< How many of them a token passes.
+  bool is_draft = false;    ///< Of a draft head, which only drafting runs and nothing quantizes.
+
+  /// Whether it is a linear that conversions choose a width for.
+  bool is_quantizable() const;
 };
 
 struct ModelReport {
@@ -36,6 +42,7 @@ struct ModelReport {
   std::uint64_t parameters = 0;        ///< Of layers and everything else.
   std::uint64_t bytes = 0;             ///< Of all stored tensors.
   std::uint64_t layer_parameters = 0;  ///< Of layers alone: what quantization can shrink.
+  std::uint64_t draft_bytes = 0;       ///< Of a draft head's matrices, which other_bytes counts.
   std::uint64_t other_bytes = 0;       ///< Of what is never quantized.
   std::size_t float_bytes = 0;         ///< Of one number that is not quantized, scales included.
   int blocks = 0;
@@ -66,15 +73,19 @@ struct WidthSplit {
   std::uint64_t bytes = 0;  ///< Of everything, scales and biases too.
 };
 
-/// Memory of one sequence's keys and values.
+/// Memory of one sequence's keys and values, and of what layers without them keep.
 struct KvReport {
   struct Layer {
     int block = 0;
+    std::size_t cache = 0;  ///< KvCache::id.
     std::uint64_t bytes_per_token = 0;
   };
   std::uint64_t bytes_per_token = 0;  ///< Of tokens that are not kept in a finer form.
   std::uint64_t bytes = 0;            ///< For `context` tokens, in whole pages.
-  std::vector<Layer> layers;          ///< By KvCache::id.
+  std::vector<Layer> layers;          ///< Those of a draft head left out.
+  std::uint64_t draft_bytes = 0;      ///< What a draft head's layers take more, where it drafts.
+  /// For states of recurrences and windows of convolutions, whatever the context.
+  std::uint64_t state_bytes = 0;
   std::uint64_t context = 0;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "host/cli/arguments.hpp"
+#include "host/cli/picture_prompt.hpp"
 #include "host/cli/text_engine.hpp"
 
 #include <cstdint>
@@ -20,12 +21,14 @@ inline constexpr OptionRow kPromptOptions[] = {
      .help = "Text to continue, from a file; - is stdin",
      .completes = Completes::file},
     {.name = "ids", .value = "N,N,..", .help = "Token ids to continue"},
+    kImageOption,
 };
 
 /// Throws Error(usage) unless the options ask for exactly one prompt.
 void check_prompt_options(const Arguments& arguments);
 
-/// The tokens of the prompt that was asked for. `engine` gives the tokenizer where it is text.
+/// The tokens of the prompt that was asked for. `engine` gives the tokenizer where it is text. With
+/// --chat the template is shown the pictures of --image, in front of the message.
 std::vector<std::int32_t> read_prompt(const Arguments& arguments, const TextEngine& engine);
 
 }  // namespace quiver::cli

@@ -95,6 +95,7 @@ Answer TextEngine::run(Sequence& sequence, std::span<const std::int32_t> prompt,
   };
   GenerationOptions options = options_;
   options.filter = filter;
+  options.images = images_.get();
   options.cached = prompt.first(cached);
   options.on_prompt = [&](std::size_t done) {
     progress.update(done);

@@ -1,6 +1,7 @@
 // A loaded text model with everything that generating needs.
 #pragma once
 
+#include "core/decode/decoder.hpp"
 #include "core/decode/engine.hpp"
 #include "core/decode/generator.hpp"
 #include "host/cli/decoding.hpp"
@@ -44,6 +45,9 @@ class TextEngine {
 
   Engine& engine() { return *engine_; }
 
+  /// An empty sequence with all that decoding needs.
+  Sequence new_sequence() { return make_sequence(*engine_, options_.decode); }
+
   /// nullptr where the folder has no tokenizer.
   const ModelText* text() const { return text_.get(); }
 
@@ -58,6 +62,9 @@ class TextEngine {
   /// Tokens that follow what is generated. Throws Error(usage) where the way of decoding cannot
   /// write towards them.
   void set_suffix(std::vector<std::int32_t> tokens);
+
+  /// Pictures of the texts from now on; nullptr = none.
+  void set_images(std::shared_ptr<const PromptImages> images) { images_ = std::move(images); }
 
   /// Who sees what decoding does; outlives the object.
   void set_observer(DecodeObserver* observer) { options_.decode.observer = observer; }
@@ -76,6 +83,7 @@ class TextEngine {
   std::filesystem::path folder_;
   std::shared_ptr<const ModelText> text_;
   std::unique_ptr<Engine> engine_;
+  std::shared_ptr<const PromptImages> images_;
   double load_ms_ = 0;
 };
 

@@ -5,6 +5,7 @@
 #include <initializer_list>
 #include <vector>
 
+#include "converted_config.hpp"
 #include "qwen3_5.hpp"
 
 namespace quiver::qwen3_5 {
@@ -102,10 +103,16 @@ std::vector<TensorRule> make_head_rules() {
   return join({kHeadNames, norms(kHeadNorms, Kind::add_one, nullptr), kHeadExperts});
 }
 
+// Where converters keep the tower.
+constexpr const char* kTowerFiles[] = {"optiq_vision.safetensors"};
+constexpr TensorRule kTowerNames[] = {
+    {Kind::prefix, "model.visual.", "vision_tower.", nullptr, nullptr},
+    {Kind::drop_tower, "vision_tower.**", nullptr, nullptr, nullptr},
+};
 constexpr const char* kHeadFiles[] = {"optiq/mtp.safetensors", "mtp.safetensors",
                                       "mtp/weights.safetensors", "model-mtp.safetensors"};
 
-class Qwen3_5Architecture : public Architecture, public Sidecars {
+class Qwen3_5Architecture : public Architecture, public Sidecars, public ConvertedConfig {
  public:
   Model* create(std::string_view, const Config& config, Weights& weights) const override {
     return new Qwen3_5(config, weights);
@@ -115,13 +122,20 @@ class Qwen3_5Architecture : public Architecture, public Sidecars {
     return rules;
   }
   const void* extension(std::string_view interface_id) const override {
-    return provide<Sidecars>(interface_id, *this);
+    if (const void* found = provide<Sidecars>(interface_id, *this)) return found;
+    return provide<ConvertedConfig>(interface_id, *this);
   }
   std::span<const Sidecar> sidecars(std::string_view) const override {
     static const std::vector<TensorRule> rules = make_head_rules();
     static const Sidecar sidecars[] = {
-        {"mtp.**", "mlx_lm_extra_tensors.mtp_file", kHeadFiles, "mtplx_mtp_quantization", rules}};
+        {"mtp.**", "mlx_lm_extra_tensors.mtp_file", kHeadFiles, "mtplx_mtp_quantization", rules,
+         "mtp.layers.**"},
+        {"vision_tower.**", nullptr, kTowerFiles, nullptr, kTowerNames}};
     return sidecars;
+  }
+  std::string changes(std::string_view, const Config& config,
+                      std::span<const ConvertedSidecar> sidecars) const override {
+    return converted_config(config, sidecars);
   }
 };
 

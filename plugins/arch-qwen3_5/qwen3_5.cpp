@@ -6,20 +6,9 @@
 
 #include <cmath>
 
+#include "host_extension.hpp"
+
 namespace quiver::qwen3_5 {
-namespace {
-
-/// The host's extension of Weights or Ops; without it the family cannot run.
-template <class Interface, class Owner>
-Interface& extension_of(Owner& owner) {
-  void* found = owner.extension(Interface::kInterfaceId);
-  if (found != nullptr) return *static_cast<Interface*>(found);
-  throw Error(ErrorCode::plugin, "the host lacks an interface that the family needs",
-              std::string(Interface::kInterfaceId), "use a newer Quiver");
-}
-
-}  // namespace
-
 Layers::Layers(const Config& config, Weights& weights, const Shape& shape)
     : shape_(&shape), scale_(1.0F / std::sqrt(static_cast<float>(shape.head_dim))) {
   const RopeFrequencies frequencies = rope_frequencies(config, shape.prefix, shape.rotary_dims);
@@ -185,6 +174,7 @@ Qwen3_5::Qwen3_5(const Config& config, Weights& weights)
                            {Role::head, Bias::none});
   }
   draft_head_ = take_draft_head(weights, parts_, shape_);
+  if (has_tower(config, weights)) tower_.emplace(config, weights, shape_.hidden);
 }
 
 Stream Qwen3_5::embed(Ops& ops) const {
@@ -209,6 +199,9 @@ TextModelInfo Qwen3_5::info() const {
 
 const void* Qwen3_5::extension(std::string_view interface_id) const {
   if (const void* found = provide<TextModel>(interface_id, *this)) return found;
+  if (tower_ && interface_id == ImageEncoder::kInterfaceId) {
+    return provide<ImageEncoder>(interface_id, *this);
+  }
   return draft_head_ ? provide<DraftHead>(interface_id, *this) : nullptr;
 }
 

@@ -8,10 +8,12 @@
 #include <quiver/recurrence.hpp>
 #include <quiver/text_model.hpp>
 
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "shape.hpp"
+#include "vision.hpp"
 
 namespace quiver::qwen3_5 {
 
@@ -88,7 +90,7 @@ struct DraftHeadParts {
 /// Whether the checkpoint holds the head, and its parts; none where it does not.
 DraftHeadParts take_draft_head(Weights& weights, const Layers& layers, const Shape& shape);
 
-class Qwen3_5 : public Model, public TextModel, public DraftHead {
+class Qwen3_5 : public Model, public TextModel, public DraftHead, public ImageEncoder {
  public:
   Qwen3_5(const Config& config, Weights& weights);
 
@@ -104,6 +106,9 @@ class Qwen3_5 : public Model, public TextModel, public DraftHead {
   void remember(Ops& ops, Tensor hidden) const override;
   Tensor draft(Ops& ops, Tensor hidden) const override;
 
+  ImageSpec image() const override { return tower_->image(); }
+  Tensor encode(Ops& ops, Tensor patches) const override { return tower_->encode(ops, patches); }
+
  private:
   Tensor join(Ops& ops, Tensor hidden) const;
 
@@ -114,6 +119,7 @@ class Qwen3_5 : public Model, public TextModel, public DraftHead {
   Norm norm_;
   Linear head_;  ///< None where the embedding is the head.
   DraftHeadParts draft_head_;
+  std::optional<Tower> tower_;  ///< None where the checkpoint lacks it.
 };
 
 }  // namespace quiver::qwen3_5

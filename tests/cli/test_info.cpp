@@ -116,6 +116,45 @@ TEST(Info, memory_is_counted_layer_by_layer) {
   EXPECT_EQ(bytes(recent), 512 * token + 128 * layer) << "two layers of float16";
 }
 
+TEST(Info, of_a_hybrid_model_knows_states_and_the_blocks_that_keep_keys) {
+  // 18 layers with states of 16 heads of 128 x 128 and windows of 3 rows of 6144 channels, 6 with
+  // keys and values of 2 heads of 256.
+  const std::string config = shared_path("models/shapes/qwen3_5-0.8b.json");
+  const auto json = info({config, "--context", "1024", "--target-bpw", "4.5", "--kv", "f32"});
+  EXPECT_EQ(json.at("quantizable_linears"), 186);
+  const std::uint64_t token = std::uint64_t{6} * 2 * 2 * 256 * 4;
+  const std::uint64_t states = std::uint64_t{18} * 4 * (16 * 128 * 128 + 3 * 6144);
+  const auto& memory = json.at("memory");
+  EXPECT_EQ(json.at("kv").at("bytes_per_token"), token);
+  EXPECT_EQ(memory.at("kv_bytes"), 1024 * token);
+  EXPECT_EQ(memory.at("state_bytes"), states);
+  EXPECT_EQ(memory.at("draft_bytes"), 0);
+  EXPECT_EQ(memory.at("total_bytes"),
+            json.at("bytes").get<std::uint64_t>() + states + 1024 * token);
+  std::vector<int> blocks;
+  for (const auto& layer : json.at("kv").at("layers")) blocks.push_back(layer.at("layer_idx"));
+  EXPECT_THAT(blocks, testing::ElementsAre(3, 7, 11, 15, 19, 23));
+  std::uint64_t matrices = 0;
+  for (const auto& layer : json.at("layers"))
+    matrices += layer.at("parameters").get<std::uint64_t>();
+  EXPECT_EQ(matrices, 751894528U);
+  const double others = json.at("bytes").get<double>() - 2.0 * static_cast<double>(matrices);
+  EXPECT_NEAR(json.at("target").at("bytes").get<double>(),
+              4.5 / 8 * static_cast<double>(matrices) + others, 1);
+}
+
+TEST(Info, counts_a_draft_head_apart_from_what_is_quantized) {
+  const auto json = info({shared_path("models/qwen3_5-tiny-real"), "--context", "64"});
+  // 6 layers of 8 linears, 2 of 7; the head has 8 more.
+  EXPECT_EQ(json.at("quantizable_linears"), 62);
+  const auto heads = std::ranges::count_if(
+      json.at("layers"), [](const auto& layer) { return layer.at("role") == "draft_head"; });
+  EXPECT_EQ(heads, 8);
+  EXPECT_EQ(json.at("kv").at("layers").size(), 2U);
+  // A page of keys and values of 2 heads of 64, and the hidden state in front of the next token.
+  EXPECT_EQ(json.at("memory").at("draft_bytes"), 4 * (64 * 2 * 2 * 64 + 192));
+}
+
 TEST(Info, a_target_predicts_the_bytes_of_all_matrices_at_that_width) {
   const auto json = info({shared_path("reference/llama/llama/checkpoint"), "--target-bpw", "5"});
   std::uint64_t matrices = 0;

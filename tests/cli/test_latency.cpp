@@ -48,6 +48,27 @@ TEST(LatencyCommand, is_the_sum_over_the_matrices_of_the_model) {
   EXPECT_FALSE(json.contains("measured"));
 }
 
+TEST(LatencyCommand, of_experts_counts_those_that_a_token_passes) {
+  const std::string model = shared_path("reference/qwen3_5/moe/checkpoint");
+  const auto json = latency({model, "--profile", "m1", "--context", "0"});
+  const auto info = run_program({"info", model, "--json"}).json();
+  double bytes = info.at("bytes");
+  double all = bytes;
+  for (const auto& layer : info.at("layers")) {
+    const double stored = layer.at("bytes");
+    if (layer.at("role") == "embedding") bytes += stored / layer.at("shape").at(0).get<double>();
+    if (layer.at("role") == "expert") {
+      EXPECT_EQ(layer.at("shape").at(0), 7);
+      EXPECT_EQ(layer.at("experts_per_token"), 3);
+      bytes += stored * 3 / 7;
+    }
+    if (layer.at("role") == "embedding" || layer.at("role") == "expert") bytes -= stored;
+  }
+  EXPECT_LT(bytes, 0.9 * all);
+  const double states = info.at("memory").at("state_bytes");
+  EXPECT_NEAR(json.at("bytes_per_token").get<double>(), bytes + states, 1);
+}
+
 TEST(LatencyCommand, a_bare_config_is_enough_and_bits_a_weight_scale_it) {
   const auto at = [&](const char* bpw) {
     return latency({kBare, "--profile", "m2-max", "--target-bpw", bpw, "--context", "0"});

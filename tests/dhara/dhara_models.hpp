@@ -15,6 +15,7 @@
 #include "core/model/json_file.hpp"
 #include "tests/support/models.hpp"
 #include "tests/support/numbers.hpp"
+#include "tests/support/standard_samplers.hpp"
 
 namespace quiver::test {
 
@@ -24,31 +25,6 @@ inline ArchitectureOffer dhara_architecture(std::string_view) {
 
 inline std::shared_ptr<const LoadedModel> load_dhara(const std::filesystem::path& folder) {
   return LoadedModel::load(folder, dhara_architecture, affine_scheme);
-}
-
-/// Numbers by name.
-class NumberOptions : public Options {
- public:
-  explicit NumberOptions(std::map<std::string, double, std::less<>> values)
-      : values_(std::move(values)) {}
-  double number(std::string_view name) const override { return values_.find(name)->second; }
-  std::string_view text(std::string_view) const override { return {}; }
-
- private:
-  std::map<std::string, double, std::less<>> values_;
-};
-
-inline std::shared_ptr<const Sampler> standard_sampler(
-    const std::string& name, std::map<std::string, double, std::less<>> options) {
-  return std::shared_ptr<const Sampler>(
-      load_plugin<SamplerFactory>("sampler-standard").create(name, NumberOptions(options)));
-}
-
-/// The repetition penalty over the newest `window` tokens (0 = all), or nothing where it is 1.
-inline SamplerChain penalized(double penalty, int window = 0) {
-  if (penalty == 1) return SamplerChain();
-  return SamplerChain(
-      {standard_sampler("repetition-penalty", {{"penalty", penalty}, {"window", double(window)}})});
 }
 
 inline std::shared_ptr<const CanvasSampler> confidence(double threshold) {
@@ -81,13 +57,6 @@ struct DecodeRecord : DecodeObserver {
     canvases.back().steps.emplace_back(canvas.tokens.begin(), canvas.tokens.end());
   }
 };
-
-/// One text behind a fresh prompt.
-inline Generation write(Engine& engine, std::span<const std::int32_t> prompt,
-                        const SamplerChain& samplers, const GenerationOptions& options) {
-  Sequence sequence = engine.new_sequence();
-  return generate(engine, sequence, prompt, samplers, options);
-}
 
 inline std::vector<std::int32_t> ids_of(const nlohmann::json& json) {
   return json.get<std::vector<std::int32_t>>();

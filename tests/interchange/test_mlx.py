@@ -20,6 +20,10 @@ import optiq  # noqa: F401  (makes its model types known to mlx-lm)
 from mlx.utils import tree_map
 from mlx_lm import convert, load
 from mlx_lm.utils import load_model
+from optiq.core.optimizer import optimize_mixed_precision
+from optiq.core.sensitivity import analyze_sensitivity_static
+from optiq.runtime.mtp.artifacts import expected_mtp_file
+from optiq.runtime.mtp.runtime import attach
 from safetensors import safe_open
 
 PROGRAM = None
@@ -158,6 +162,93 @@ class Interchange(unittest.TestCase):
                 self.assertEqual(set(want.values()), {4, 8})
                 self.assertEqual(self.bits_of_modules(out), want)
                 self.assert_same_logits_in_blocks(out)
+
+    def convert_qwen3_5(self, source, *more):
+        """Converts, and checks that stock mlx-lm has the same bits and logits."""
+        out = self.work / f"qwen3_5-{len(list(self.work.iterdir()))}"
+        report = quiver("convert", source, "-o", out, *more)
+        want = {layer["name"]: layer["bits"] for layer in report["layers"] if layer["bits"] < 16}
+        self.assertEqual(self.bits_of_modules(out), want)
+        self.assert_same_logits(out)
+        return out
+
+    def test_qwen3_5_folders_load_in_mlx_lm(self):
+        static = ("--method", "static", "--target-bpw", 7)
+        shared = SHARED / "reference"
+        measured = ("--target-bpw", 5.5, "--samples", 4, "--sequence-length", 48)
+        for source, more in ((shared / "qwen3_5/text/checkpoint", static),
+                             (shared / "qwen3_5/text/quant", static),
+                             (shared / "qwen3_5/moe/checkpoint", static),
+                             (shared / "convert/qwen35_a/checkpoint", measured),
+                             (SHARED / "models/qwen3_5-tiny-real", measured)):
+            with self.subTest(source=source):
+                out = self.convert_qwen3_5(source, *more)
+                self.assertGreater(len(set(self.bits_of_modules(out).values())), 1)
+
+    def test_qwen3_5_experts_that_are_stored_one_by_one_load_in_mlx_lm_as_stacks(self):
+        source = SHARED / "reference/qwen3_5/moe/checkpoint"
+        tensors = {}
+        for name, tensor in mx.load(str(source / "model.safetensors")).items():
+            base, fused, part = name.partition(".experts.")
+            if not fused:
+                tensors[name] = tensor
+                continue
+            parts = {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)}[part]
+            for expert in range(tensor.shape[0]):
+                for piece, weight in zip(parts, mx.split(tensor[expert], len(parts))):
+                    tensors[f"{base}.experts.{expert}.{piece}.weight"] = weight
+        unfused = self.work / "unfused"
+        unfused.mkdir()
+        mx.save_safetensors(str(unfused / "model.safetensors"), tensors)
+        shutil.copy(source / "config.json", unfused)
+        static = ("--method", "static", "--target-bpw", 7)
+        fused, stacked = (self.convert_qwen3_5(folder, *static) for folder in (source, unfused))
+        self.assertEqual((fused / "model.safetensors").read_bytes(),
+                         (stacked / "model.safetensors").read_bytes())
+
+    def test_compat_treats_routers_and_experts_as_mlx_optiq_does(self):
+        source = SHARED / "reference/qwen3_5/moe/checkpoint"
+        whole = self.work / "whole"  # stock mlx-lm knows no type of the text part alone
+        quiver("convert", source, "-o", whole, "--method", "static", "--candidate-bits", 16,
+               "--target-bpw", 32)
+        scores = analyze_sensitivity_static(mlx_model(whole))
+        for target in (4.5, 5, 6, 7):
+            with self.subTest(target=target):
+                want = {config.layer_name: config.bits
+                        for config in optimize_mixed_precision(scores, target, [4, 8]).configs}
+                out = self.work / f"compat-{target}"
+                report = quiver("convert", source, "-o", out, "--compat", "optiq", "--method",
+                                "static", "--target-bpw", target, "--candidate-bits", "4,8")
+                ours = {layer["name"]: layer["bits"] for layer in report["layers"]}
+                self.assertIn("language_model.model.layers.1.mlp.switch_mlp.up_proj", want)
+                self.assertEqual({name: ours[name] for name in want}, want)
+                self.assert_same_logits(out)
+
+    def test_draft_heads_load_in_mlx_optiq(self):
+        for source, layers in (("models/qwen3_5-tiny-real", 7),
+                               ("reference/qwen3_5/mtp/checkpoint", 7)):
+            for bits in (4, 8, 16):
+                with self.subTest(source=source, bits=bits):
+                    out = self.work / f"head-{layers}-{bits}-{source.replace('/', '-')}"
+                    quiver("convert", SHARED / source, "-o", out, "--method", "static",
+                           "--candidate-bits", "4,8,16", "--target-bpw", 32, "--group-size", 32,
+                           "--pin", f"*={bits}")
+                    self.check_draft_head(SHARED / source, out, bits, layers)
+
+    def check_draft_head(self, source, out, bits, layers):
+        config = json.loads((out / "config.json").read_text())
+        self.assertEqual(expected_mtp_file(out, config), out / "optiq/mtp.safetensors")
+        model = attach(mlx_model(out), None, out).model
+        head = model.language_model.mtp
+        packed = {name for name, module in head.named_modules() if hasattr(module, "bits")}
+        self.assertEqual(len(packed), 0 if bits == 16 else layers)
+        self.assertNotIn("fc", packed)
+        raw = mx.load(str(source / "model.safetensors"))
+        for name, norm in (("norm", head.norm), ("pre_fc_norm_hidden", head.pre_fc_norm_hidden),
+                           ("layers.0.self_attn.q_norm", head.layers[0].self_attn.q_norm)):
+            want = raw[f"mtp.{name}.weight"] + 1.0
+            self.assertTrue(mx.array_equal(norm.weight, want), name)
+        self.assertTrue(mx.array_equal(head.fc.weight, raw["mtp.fc.weight"]))
 
     def assert_same_logits_in_blocks(self, folder):
         self.assert_same_logits(folder)

@@ -22,9 +22,10 @@ inline MatrixEncoder exact_encoder() {
                    auto parts) { scheme->encode(weights, rows, columns, format, type, parts); }};
 }
 
-/// The calibration sequences that the reference converter's sweep of llama_a was recorded with.
-inline Texts llama_a_texts() {
-  const auto file = SafetensorsFile::open(shared("reference/convert/llama_a/expected.safetensors"));
+/// The calibration sequences that the reference converter's sweep of a model was recorded with.
+inline Texts recorded_texts(const std::string& model) {
+  const auto file =
+      SafetensorsFile::open(shared("reference/convert/" + model + "/expected.safetensors"));
   const TensorView& tokens = file.at("calib_tokens");
   Texts texts(static_cast<std::size_t>(tokens.shape[0]));
   const auto length = static_cast<std::size_t>(tokens.shape[1]);
@@ -33,6 +34,10 @@ inline Texts llama_a_texts() {
     std::memcpy(texts[i].data(), tokens.data.data() + i * length * 4, length * 4);
   }
   return texts;
+}
+
+inline Texts llama_a_texts() {
+  return recorded_texts("llama_a");
 }
 
 /// Pseudo-random token ids, the same ones every time.

@@ -177,6 +177,9 @@ TEST(LayerNames, are_read_as_the_reference_does) {
   EXPECT_TRUE(is_router_name("model.layers.0.mlp.gate"));
   EXPECT_TRUE(is_router_name("model.layers.0.router.proj"));
   EXPECT_FALSE(is_router_name("model.layers.0.mlp.gate_proj"));
+  EXPECT_TRUE(is_shared_expert_name("model.layers.0.mlp.shared_expert.up_proj"));
+  EXPECT_TRUE(is_shared_expert_name("model.layers.0.mlp.shared_experts.up_proj"));
+  EXPECT_FALSE(is_shared_expert_name("model.layers.0.mlp.shared_expert_gate"));
 }
 
 }  // namespace

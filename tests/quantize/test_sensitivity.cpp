@@ -1,51 +1,8 @@
 // The sensitivity sweep against recorded tables, and what its figures must not depend on.
-#include "core/quantize/sensitivity.hpp"
-
-#include <gtest/gtest.h>
-
-#include "tests/quantize/convert_fixture.hpp"
+#include "tests/quantize/sweep_fixture.hpp"
 
 namespace quiver::test {
 namespace {
-
-/// A table of divergences by layer.
-using Table = std::map<std::string, WidthDivergences>;
-
-struct Sweep {
-  std::shared_ptr<const LoadedModel> model;
-  Texts texts;
-  std::vector<int> bits{4, 8};
-  int positions = 0;
-  int threads = 2;
-  int reference_bits = 0;
-
-  Table run(const SweepHooks& hooks = {}) const {
-    ThreadPool pool(threads);
-    const MatrixEncoder encoder = exact_encoder();
-    auto layers = quantizable_layers(*model, *encoder.scheme, 64);
-    std::vector<EncodedMatrix> stand_ins;
-    WeightVariant base;
-    if (reference_bits != 0) {
-      for (const QuantizableLayer& layer : layers) {
-        stand_ins.emplace_back(*layer.matrix, layer.name,
-                               QuantFormat{reference_bits, layer.group_size}, encoder,
-                               std::span<const float>(), pool);
-      }
-      for (std::size_t i = 0; i < layers.size(); ++i) {
-        base.push_back({layers[i].matrix, &stand_ins[i].matrix()});
-      }
-    }
-    BlockRunner runner(model, float_kv(), pool, plain_inputs(texts), positions, base);
-    trace_layers(runner, layers, false);
-    Table table;
-    SweepHooks all = hooks;
-    all.measured = [&](std::size_t index, const WidthDivergences& kl) {
-      table[layers[index].name] = kl;
-    };
-    measure_layers(runner, layers, {bits, encoder}, reference_bits, pool, all);
-    return table;
-  }
-};
 
 class SweepOfLlamaA : public testing::Test {
  protected:
@@ -53,17 +10,7 @@ class SweepOfLlamaA : public testing::Test {
   Sweep sweep{load_model(shared("reference/convert/llama_a/checkpoint")), llama_a_texts()};
 
   void expect_recorded(const Table& table, const char* key) const {
-    const double relative = expected.at("kl_tolerance").at("relative");
-    const double absolute = expected.at("kl_tolerance").at("absolute");
-    for (const nlohmann::json& layer : expected.at(key)) {
-      const auto found = table.find(layer.at("layer").get<std::string>());
-      ASSERT_NE(found, table.end()) << layer.at("layer");
-      for (const auto& [bits, kl] : layer.at("kl").items()) {
-        const double want = kl.get<double>();
-        EXPECT_NEAR(found->second.at(std::stoi(bits)), want, absolute + relative * std::abs(want))
-            << found->first << " at " << bits << " bits";
-      }
-    }
+    expect_recorded_table(table, expected, key);
   }
 };
 

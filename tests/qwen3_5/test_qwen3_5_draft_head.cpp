@@ -75,7 +75,8 @@ TEST(Qwen3_5DraftHead, drafts_three_deep_as_recorded) {
   HeadCase head;
   for (const auto& [position, entry] : head.reference.expected.at("draft").items()) {
     for (const bool has_history : {true, false}) {
-      const auto start = static_cast<std::size_t>(std::stoi(position));
+      // The newest of the recorded tokens is not fed yet.
+      const auto start = static_cast<std::size_t>(std::stoi(position)) - 1;
       Sequence sequence = head.fed(start, 64);
       const auto want = ids_of(entry.at(has_history ? "history_depth3" : "fresh_depth3"));
       std::vector<std::int32_t> row{head.ids[start]};
@@ -99,14 +100,10 @@ TEST(Qwen3_5DraftHead, drafts_three_deep_as_recorded) {
 /// Rounds as they are recorded: drafts, and how many were accepted.
 struct RoundRecord : DecodeObserver {
   nlohmann::json rounds = nlohmann::json::array();
-  int drafted = 0;
-  int accepted = 0;
   void on_round(const SpeculativeRound& round) override {
     const std::vector<std::int32_t> drafts(round.fed.begin() + 1, round.fed.end());
     const auto count = static_cast<int>(round.chosen.size()) - 1;
     rounds.push_back({drafts, count});
-    drafted += static_cast<int>(drafts.size());
-    accepted += count;
   }
 };
 
@@ -144,26 +141,31 @@ TEST(Qwen3_5DraftHead, random_weights_accept_nothing_and_change_nothing) {
   }
 }
 
-TEST(Qwen3_5DraftHead, a_trained_one_accepts_at_least_what_was_recorded) {
+TEST(Qwen3_5DraftHead, a_trained_one_drafts_and_accepts_what_was_recorded) {
   const auto folder = shared("models/qwen3_5-tiny-real");
   const nlohmann::json expected = read_json_file(folder / "expected.json").at("greedy");
   TestEngine test{load_qwen3_5(folder)};
   for (const int depth : {1, 2}) {
     for (const bool has_history : {true, false}) {
-      RoundRecord record;
       const std::string name =
           (has_history ? "history_depth" : "fresh_depth") + std::to_string(depth);
       for (const nlohmann::json& entry : expected.at("cases")) {
         const auto want = ids_of(entry.at("greedy_ids"));
-        EXPECT_EQ(drafted(test.engine, ids_of(entry.at("input_ids")), want.size(), depth,
-                          has_history, record),
-                  want)
-            << name;
+        RoundRecord record;
+        // Somewhat longer, because no draft goes beyond the end of a text.
+        auto got = drafted(test.engine, ids_of(entry.at("input_ids")), want.size() + 8, depth,
+                           has_history, record);
+        got.resize(want.size());
+        EXPECT_EQ(got, want) << name;
+        const nlohmann::json& log = entry.at(name).at("log");
+        for (std::size_t i = 0; i < log.size(); ++i) {
+          EXPECT_EQ(record.rounds[i][0], log[i][0]) << name << " " << i;
+          const int accepted = record.rounds[i][1];
+          const int recorded = log[i][1];
+          const bool is_cut = i + 1 == log.size();  // by the end of the recorded text
+          EXPECT_TRUE(is_cut ? accepted >= recorded : accepted == recorded) << name << " " << i;
+        }
       }
-      const nlohmann::json& summary = expected.at("summary").at(name);
-      const double rate = static_cast<double>(record.accepted) / record.drafted;
-      EXPECT_GE(rate, summary.at("rate").get<double>())
-          << name << ": " << record.accepted << " of " << record.drafted;
     }
   }
 }

@@ -159,5 +159,37 @@ TEST(ChatTemplate, prefers_the_file_of_its_own_in_a_folder) {
   EXPECT_BAD_INPUT(ChatTemplate::load_folder(folder.path()));
 }
 
+/// Thinking, tools and pictures are the checkpoint's own words; the expectations follow from its
+/// template by hand.
+TEST(ChatTemplate, thinking_tools_and_pictures_come_from_the_checkpoint) {
+  const auto found = ChatTemplate::load_folder(shared("models/qwen3_5-tiny-real"));
+  ASSERT_TRUE(found.has_value());
+  ChatRequest request;
+  request.messages_json =
+      R"([{"role": "system", "content": "Be brief."},
+          {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}])";
+  EXPECT_EQ(found->render(request),
+            "<|im_start|>system\nBe brief.<|im_end|>\n"
+            "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>What?<|im_end|>\n"
+            "<|im_start|>assistant\n<think>\n");
+  request.variables_json = R"({"enable_thinking": false})";
+  EXPECT_TRUE(found->render(request).ends_with("assistant\n<think>\n\n</think>\n\n"));
+  // A call with typed arguments, and its result; what was thought before the last question is gone.
+  request.variables_json = {};
+  request.messages_json =
+      R"([{"role": "user", "content": "Add."},
+          {"role": "assistant", "content": "", "reasoning_content": "sum",
+           "tool_calls": [{"function": {"name": "add", "arguments": {"a": 1, "b": [2], "c": "x"}}}]},
+          {"role": "tool", "content": "3"},
+          {"role": "user", "content": "Thanks."}])";
+  EXPECT_EQ(found->render(request),
+            "<|im_start|>user\nAdd.<|im_end|>\n"
+            "<|im_start|>assistant\n<tool_call>\n<function=add>\n<parameter=a>\n1\n</parameter>\n"
+            "<parameter=b>\n[2]\n</parameter>\n<parameter=c>\nx\n</parameter>\n</function>\n"
+            "</tool_call><|im_end|>\n"
+            "<|im_start|>user\n<tool_response>\n3\n</tool_response><|im_end|>\n"
+            "<|im_start|>user\nThanks.<|im_end|>\n<|im_start|>assistant\n<think>\n");
+}
+
 }  // namespace
 }  // namespace quiver::text

@@ -19,6 +19,10 @@ struct Sidecar {
   /// Object in config.json with `bits` and `group_size` of the file's matrices; or nullptr.
   const char* quantization;
   std::span<const TensorRule> rules;  ///< Of the file's tensors, in place of the checkpoint's.
+  /// A pattern of names of modules: the matrices that converters pack, all in one format, the one
+  /// that most of the model's have. Other tensors they write so that `rules` give their values.
+  /// nullptr = none is packed.
+  const char* packed = nullptr;
 };
 
 /// Asked of an Architecture by id. The tables live as long as the library. [any-thread]

@@ -12,9 +12,10 @@ enum class TensorRuleKind : std::uint32_t {
   /// (j, j + n): what GGUF writers interleave for their rotary embedding. The number of heads is
   /// the config value at the path `parameter`.
   rename_deinterleave_heads = 2,
-  /// Like drop, for parts of a model that the family does not run but others do: towers for images
-  /// or sound. Whoever converts the model can have them kept (--keep-unused-modalities), which is
-  /// never so for what `drop` leaves out, such as a duplicate of a tied head or a stored table.
+  /// Towers for images or sound. A family that runs them takes them by the names that the prefix
+  /// rules give them; one that does not leaves them alone. Whoever converts the model can have them
+  /// kept (--keep-unused-modalities), which is never so for what `drop` leaves out, such as a
+  /// duplicate of a tied head or a stored table.
   drop_tower = 3,
   /// `from` and `to` are plain beginnings of names, not patterns: one becomes the other, and the
   /// rules behind this one go on with the new name.
