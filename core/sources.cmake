@@ -7,6 +7,7 @@ target_sources(quiver_core PRIVATE
   plugin/check.cpp
   plugin/check_architecture.cpp
   plugin/check_canvas.cpp
+  plugin/check_detector.cpp
   plugin/check_general.cpp
   plugin/check_kv.cpp
   plugin/check_kv_page.cpp
@@ -68,6 +69,7 @@ target_sources(quiver_core PRIVATE
   model/gguf_tensors.cpp
   model/gguf_tokenizer.cpp
   model/gguf_vocabulary.cpp
+  model/image_parts.cpp
   model/import_gguf.cpp
   model/json_file.cpp
   model/loaded_model.cpp
@@ -86,7 +88,10 @@ target_sources(quiver_core PRIVATE
   quantize/calibration_input.cpp
   quantize/check_weights.cpp
   quantize/convert.cpp
+  quantize/convert_detector.cpp
   quantize/convert_records.cpp
+  quantize/detection_divergence.cpp
+  quantize/detector_folder.cpp
   quantize/encoded_matrix.cpp
   quantize/folder_plan.cpp
   quantize/kv_sensitivity.cpp
@@ -105,4 +110,13 @@ target_sources(quiver_core PRIVATE
   quantize/static_scores.cpp
   quantize/sweep_checkpoint.cpp
   quantize/tower_file.cpp
-  quantize/uniform_results.cpp)
+  quantize/uniform_results.cpp
+  vision/conv_panels.cpp
+  vision/detections.cpp
+  vision/detector_run.cpp
+  vision/image_attention.cpp
+  vision/image_conv.cpp
+  vision/image_memory.cpp
+  vision/image_packed.cpp
+  vision/image_pass.cpp
+  vision/packed_conv.cpp)

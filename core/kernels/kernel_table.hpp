@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "core/kernels/delta_kernels.hpp"
+#include "core/kernels/image_kernels.hpp"
 #include "core/kernels/packed_weights.hpp"
 
 namespace quiver {
@@ -72,6 +73,7 @@ struct KernelTable {
   const PackedKernels* packed;
   const ElementKernels* elements;
   const DeltaRuleKernels* delta_rule;
+  const ImageKernels* images;
 };
 
 /// The tables that this machine can run, best first; the last one is "generic". [any-thread]
@@ -89,16 +91,19 @@ const FloatKernels& generic_float_kernels();
 const PackedKernels& generic_packed_kernels();
 const ElementKernels& generic_element_kernels();
 const DeltaRuleKernels& generic_delta_rule_kernels();
+const ImageKernels& generic_image_kernels();
 #if defined(__x86_64__)
 const FloatKernels& avx2_float_kernels();
 const PackedKernels& avx2_packed_kernels();
 const ElementKernels& avx2_element_kernels();
 const DeltaRuleKernels& avx2_delta_rule_kernels();
+const ImageKernels& avx2_image_kernels();
 const PackedKernels& avx2vnni_packed_kernels();
 const FloatKernels& avx512_float_kernels();
 const PackedKernels& avx512_packed_kernels();
 const ElementKernels& avx512_element_kernels();
 const DeltaRuleKernels& avx512_delta_rule_kernels();
+const ImageKernels& avx512_image_kernels();
 const PackedKernels& avx512vnni_packed_kernels();
 #elif defined(__aarch64__)
 const FloatKernels& neon_float_kernels();

@@ -97,6 +97,8 @@ int ModelConfig::count(std::string_view path) const {
 }
 
 std::string ModelConfig::model_type() const {
+  // Quantized detectors of the reference package state no type; these keys are theirs alone.
+  if (!has("model_type") && has("allocation") && has("flat_shape")) return "optiq-detector";
   return has("model_type") || !has("text_config.model_type") ? text("model_type")
                                                              : text("text_config.model_type");
 }

@@ -30,8 +30,8 @@ class ModelConfig : public Config {
   bool read_text(std::string_view path, std::string_view& value) const override;
   int count(std::string_view path) const override;
 
-  /// `model_type`; of text_config where the top level has none. Throws Error(bad_input) where
-  /// absent.
+  /// `model_type`; of text_config where the top level has none; "optiq-detector" for the configs
+  /// that the reference package writes for detectors. Throws Error(bad_input) where absent.
   std::string model_type() const;
 
   const nlohmann::json& json() const noexcept { return *json_; }

@@ -11,7 +11,10 @@ namespace {
 /// what each `*` matched. Backtracks over one star at a time: names and patterns are short.
 bool match(std::string_view pattern, std::string_view name, std::vector<std::string>& stars) {
   if (pattern.empty()) return name.empty();
-  if (pattern == "**") return !name.empty();
+  if (pattern == "**") {
+    if (!name.empty()) stars.emplace_back(name);
+    return !name.empty();
+  }
   if (pattern.front() != '*') {
     return !name.empty() && name.front() == pattern.front() &&
            match(pattern.substr(1), name.substr(1), stars);
@@ -27,6 +30,7 @@ bool match(std::string_view pattern, std::string_view name, std::vector<std::str
 std::string substitute(std::string_view pattern, const std::vector<std::string>& stars) {
   std::string name;
   std::size_t next = 0;
+  if (pattern.ends_with("**")) pattern.remove_suffix(1);
   for (const char c : pattern) {
     if (c == '*' && next < stars.size()) {
       name += stars[next++];

@@ -93,6 +93,7 @@ bool WeightStore::read(std::string_view name, std::span<float> values) {
 }
 
 void* WeightStore::extension(std::string_view interface_id) {
+  if (interface_id == ImageWeights::kInterfaceId) return static_cast<ImageWeights*>(&images_);
   if (interface_id == RecurrentWeights::kInterfaceId) return static_cast<RecurrentWeights*>(this);
   if (interface_id == ExpertWeights::kInterfaceId) return static_cast<ExpertWeights*>(this);
   if (interface_id == TowerWeights::kInterfaceId) return static_cast<TowerWeights*>(this);

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "core/model/image_parts.hpp"
 #include "core/model/model_config.hpp"
 #include "core/model/stored_matrix.hpp"
 
@@ -187,7 +188,11 @@ class WeightStore : public Weights,
   std::span<const KvCachePart> kv_caches() const noexcept { return kv_caches_; }
   std::span<const DeltaRulePart> delta_rules() const noexcept { return delta_rules_; }
 
+  /// Convolutions of models that look at pictures.
+  const ImageParts& images() const noexcept { return images_; }
+
  private:
+  friend class ImageParts;
   /// `experts` = 0: one matrix of two dimensions; otherwise so many of rows / experts rows.
   StoredMatrix matrix(const std::string& name, std::int64_t rows, std::int64_t columns,
                       int experts = 0);
@@ -214,6 +219,7 @@ class WeightStore : public Weights,
   std::vector<PositionTablePart> position_tables_;
   /// Matrices that had to be put into another order.
   std::vector<std::unique_ptr<std::vector<float>>> reordered_;
+  ImageParts images_{*this};
 };
 
 }  // namespace quiver

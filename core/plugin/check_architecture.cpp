@@ -8,6 +8,7 @@
 #include "core/threads/thread_pool.hpp"
 
 #include <quiver/architecture.hpp>
+#include <quiver/detector.hpp>
 #include <quiver/error.hpp>
 #include <quiver/text_model.hpp>
 
@@ -65,9 +66,8 @@ std::string check_rules(const CheckSubject& subject, const PluginOffer& offer) {
     require(drops == (rule.to == nullptr),
             where + (drops ? "drops and renames" : "has no new name"));
     const std::size_t rest = std::string_view(rule.from).find("**");
-    require(
-        rest == std::string_view::npos || (drops && rest + 2 == std::string_view(rule.from).size()),
-        where + "has '**' where it may not stand");
+    require(rest == std::string_view::npos || rest + 2 == std::string_view(rule.from).size(),
+            where + "has '**' where it may not stand");
     const int matched = stars(rule.from) - (rule.kind == TensorRuleKind::stack ? 1 : 0);
     require(drops || stars(rule.to) <= matched, where + "repeats more than it matches");
     const bool needs_parameter = rule.kind == TensorRuleKind::rename_deinterleave_heads ||
@@ -191,8 +191,9 @@ std::vector<TensorInfo> tensors_of(const CheckSubject& subject,
   const ModelConfig config = ModelConfig::load(config_of(subject));
   RecordingWeights weights;
   const auto model = build(architecture, config, weights);
-  if (model->extension(TextModel::kInterfaceId) == nullptr) {
-    throw CheckSkipped("the model neither reads nor writes text");
+  if (model->extension(TextModel::kInterfaceId) == nullptr &&
+      model->extension(Detector::kInterfaceId) == nullptr) {
+    throw CheckSkipped("the model works neither on text nor on pictures");
   }
   if (weights.elements() > kMostElements) {
     throw CheckSkipped("the config has " + std::to_string(weights.elements()) +
@@ -268,6 +269,7 @@ std::shared_ptr<const LoadedModel> load_random(const CheckSubject& subject,
 
 std::string check_runs(const CheckSubject& subject, const PluginOffer& offer) {
   const auto model = load_random(subject, offer);
+  if (!model->is_text()) return check_detector_runs(model);
   Runner one(model, 1);
   Runner some(model, 4);
   const auto tokens = one.tokens(20, 1);
@@ -281,8 +283,16 @@ std::string check_runs(const CheckSubject& subject, const PluginOffer& offer) {
   return {};
 }
 
+/// The same of a model of text; what is checked with it makes no sense for others.
+std::shared_ptr<const LoadedModel> load_random_text(const CheckSubject& subject,
+                                                    const PluginOffer& offer) {
+  auto model = load_random(subject, offer);
+  if (!model->is_text()) throw CheckSkipped("the model neither reads nor writes text");
+  return model;
+}
+
 std::string check_batch(const CheckSubject& subject, const PluginOffer& offer) {
-  Runner runner(load_random(subject, offer), 2);
+  Runner runner(load_random_text(subject, offer), 2);
   const std::array<std::vector<std::int32_t>, 3> texts{runner.tokens(12, 1), runner.tokens(1, 2),
                                                        runner.tokens(7, 3)};
   std::vector<float> alone;
@@ -299,7 +309,7 @@ std::string check_batch(const CheckSubject& subject, const PluginOffer& offer) {
 }
 
 std::string check_chunks(const CheckSubject& subject, const PluginOffer& offer) {
-  Runner runner(load_random(subject, offer), 2);
+  Runner runner(load_random_text(subject, offer), 2);
   const auto tokens = runner.tokens(24, 4);
   const std::vector<float> whole = runner.whole(tokens);
   float scale = 1;
@@ -320,7 +330,7 @@ std::string check_chunks(const CheckSubject& subject, const PluginOffer& offer) 
 }
 
 std::string check_rollback(const CheckSubject& subject, const PluginOffer& offer) {
-  Runner runner(load_random(subject, offer), 2);
+  Runner runner(load_random_text(subject, offer), 2);
   const auto tokens = runner.tokens(16, 5);
   const std::span<const std::int32_t> all(tokens);
   constexpr std::array<std::size_t, 1> kEight{8};

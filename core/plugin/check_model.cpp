@@ -151,7 +151,21 @@ bool RecordingWeights::read(std::string_view, std::span<float>) {
 void* RecordingWeights::extension(std::string_view interface_id) {
   if (interface_id == RecurrentWeights::kInterfaceId) return static_cast<RecurrentWeights*>(this);
   if (interface_id == ExpertWeights::kInterfaceId) return static_cast<ExpertWeights*>(this);
+  if (interface_id == ImageWeights::kInterfaceId) return static_cast<ImageWeights*>(this);
   return nullptr;
+}
+
+/// As where a norm was folded into the convolution.
+Conv2d RecordingWeights::conv2d(std::string_view name, int outputs, int inputs,
+                                const Conv2dSpec& spec) {
+  const std::string base(name);
+  const Conv2d handle{
+      take(base + ".weight", {outputs, spec.kernel, spec.kernel, spec.is_depthwise ? 1 : inputs})};
+  take(base + ".bias", {outputs});
+  return handle;
+}
+std::span<const std::int64_t> RecordingWeights::kernel_shape(std::string_view) {
+  return {};
 }
 
 DeltaRule RecordingWeights::delta_rule(std::string_view name, const DeltaRuleSpec& spec) {

@@ -7,6 +7,7 @@
 #include "core/tensor/tensor_view.hpp"
 
 #include <quiver/experts.hpp>
+#include <quiver/image_weights.hpp>
 #include <quiver/recurrence.hpp>
 #include <quiver/weights.hpp>
 
@@ -20,7 +21,10 @@
 namespace quiver {
 
 /// Records which tensors a model takes, without any being there.
-class RecordingWeights final : public Weights, public RecurrentWeights, public ExpertWeights {
+class RecordingWeights final : public Weights,
+                               public RecurrentWeights,
+                               public ExpertWeights,
+                               public ImageWeights {
  public:
   void begin_block(int index) override;
   Linear linear(std::string_view name, int outputs, int inputs, const LinearSpec& spec) override;
@@ -37,6 +41,9 @@ class RecordingWeights final : public Weights, public RecurrentWeights, public E
   DeltaRule delta_rule(std::string_view name, const DeltaRuleSpec& spec) override;
   ExpertLinear expert_linear(std::string_view name, int outputs, int inputs,
                              const ExpertLinearSpec& spec) override;
+
+  Conv2d conv2d(std::string_view name, int outputs, int inputs, const Conv2dSpec& spec) override;
+  std::span<const std::int64_t> kernel_shape(std::string_view name) override;
 
   /// In the order in which they were taken. Linears with a bias that is used if present have one.
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
@@ -68,6 +75,10 @@ class RandomCheckpoint {
  private:
   std::filesystem::path folder_;
 };
+
+/// Runs a detector on noise: finite, the same bits each time, on any number of threads and from any
+/// block on. Returns a few words, and fails as checks do.
+std::string check_detector_runs(const std::shared_ptr<const LoadedModel>& model);
 
 /// Keys and values as plain float32 rows, so that a model can run without any other plugin.
 std::shared_ptr<const KvStrategy> plain_kv_strategy();

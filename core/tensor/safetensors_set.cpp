@@ -20,6 +20,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kSingle = "model.safetensors";
+constexpr std::string_view kWeights = "weights.safetensors";
 constexpr std::string_view kIndex = "model.safetensors.index.json";
 /// Far above what the largest models need (a name of 100 bytes for each of 100,000 tensors).
 constexpr std::size_t kMaxIndexBytes = 100 * 1024 * 1024;
@@ -76,12 +77,16 @@ std::vector<SafetensorsFile> open_shards(const fs::path& folder) {
 std::vector<SafetensorsFile> open_by_pattern(const fs::path& folder) {
   std::error_code failure;
   std::vector<fs::path> paths;
+  std::vector<fs::path> others;
   fs::directory_iterator entry(folder, failure);
   for (; !failure && entry != fs::directory_iterator(); entry.increment(failure)) {
     const std::string name = entry->path().filename().string();
-    if (name.starts_with("model") && name.ends_with(".safetensors")) paths.push_back(entry->path());
+    if (!name.ends_with(".safetensors")) continue;
+    (name.starts_with("model") ? paths : others).push_back(entry->path());
   }
   if (failure) throw file_error("list", folder, failure.value());
+  if (paths.empty() && is_there(folder / kWeights)) others = {folder / kWeights};
+  if (paths.empty() && others.size() == 1) paths = others;
   if (paths.empty()) {
     throw Error(ErrorCode::bad_input, "there is no model.safetensors and no shard of one",
                 printable(folder.native(), 4096), "name a model folder");

@@ -20,7 +20,8 @@ class SafetensorsSet {
   ///  1. model.safetensors,
   ///  2. the shards that model.safetensors.index.json names: plain file names ending in
   ///     .safetensors, every one present, every tensor of its weight_map in the shard it names;
-  ///  3. model*.safetensors, sorted by name.
+  ///  3. model*.safetensors, sorted by name;
+  ///  4. weights.safetensors, or the only .safetensors file that there is.
   /// Throws Error(bad_input) naming the folder, file or tensor at fault.
   static SafetensorsSet open(const std::filesystem::path& folder);
 

@@ -11,8 +11,10 @@ namespace quiver::cli {
 
 inline constexpr OptionRow kCalibrationOption = {
     .name = "calibration",
-    .value = "FILE.jsonl",
-    .help = "Rows {domain, text} or {domain, messages[, tools]}; a built-in mix where not given",
+    .value = "FILE",
+    .help =
+        "JSON lines {domain, text} or {domain, messages[, tools]}, a built-in mix where not "
+        "given; a folder of pictures for a detector",
     .completes = Completes::file};
 
 /// Tokens of `samples` texts through the tokenizer of the model in `folder`, taken as the reference

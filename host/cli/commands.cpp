@@ -45,7 +45,7 @@ std::span<const Command* const> commands() {
 #endif
     &info_command(),
     &import_command(),
-#if QUIVER_TEXT
+#if QUIVER_TEXT || QUIVER_IMAGES
     &convert_command(),
 #endif
     &allocate_command(),
@@ -58,6 +58,10 @@ std::span<const Command* const> commands() {
     &perplexity_command(),
     &kl_command(),
     &kv_cache_command(),
+#endif
+#if QUIVER_IMAGES
+    &detect_command(),
+    &eval_command(),
 #endif
     &plugins_list_command(),
     &plugins_inspect_command(),

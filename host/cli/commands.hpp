@@ -23,6 +23,11 @@ const Command& plugins_new_command();
 const Command& plugins_lock_command();
 const Command& plugins_verify_command();
 const Command& generate_docs_command();
+#if QUIVER_IMAGES
+const Command& convert_command();
+const Command& detect_command();
+const Command& eval_command();
+#endif
 #if QUIVER_TEXT
 const Command& generate_command();
 const Command& chat_command();

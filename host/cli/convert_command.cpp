@@ -9,6 +9,7 @@
 #include "host/cli/commands.hpp"
 #include "host/cli/console.hpp"
 #include "host/cli/conversion_report.hpp"
+#include "host/cli/detector_conversion.hpp"
 #include "host/cli/encoder_option.hpp"
 #include "host/cli/gguf_source.hpp"
 #include "host/cli/interrupt.hpp"
@@ -220,6 +221,13 @@ int convert_as(Ranks* ranks, const Arguments& arguments) {
   const ConvertSource source(ranks, arguments, session.registry(), line);
   const auto& folder = source.folder();
   const auto model = session.load(folder);
+#if QUIVER_IMAGES
+  if (is_detector(*model)) {
+    line.clear();
+    return ranks == nullptr || ranks->rank() == 0 ? convert_detector_as(arguments, session, model)
+                                                  : 0;
+  }
+#endif
   const auto scheme = session.scheme("affine");
   const NamedEncoder encoder(*scheme, options.encoder_name);
   // The package that --compat names measures with the plain encoder, and searches ranges for what

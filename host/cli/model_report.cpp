@@ -130,6 +130,9 @@ std::uint64_t other_parameters(const WeightStore& weights) {
     count += product(static_cast<std::uint64_t>(part.channels),
                      static_cast<std::uint64_t>(part.kernel) + (part.has_bias ? 1 : 0));
   }
+  for (const Conv2dPart& part : weights.images().convs()) {
+    count += static_cast<std::uint64_t>(part.side_parameters);
+  }
   for (const DeltaRulePart& part : weights.delta_rules()) {
     count += 2 * static_cast<std::uint64_t>(part.spec.value_heads);
   }
@@ -192,6 +195,13 @@ ModelReport report_model(const LoadedModel& model, const SchemeSource& schemes) 
     report.layers.push_back(report_layer(part.name, part.role, part.block, part.matrix, form));
     report.layers.back().experts = part.experts;
     report.layers.back().experts_per_row = part.experts_per_row;
+  }
+  for (const Conv2dPart& part : weights.images().convs()) {
+    LayerReport layer = report_layer(part.name, part.role, part.block, part.matrix, form);
+    // Zeros behind the rows of quantized kernels take room, and are no parameters.
+    layer.columns = part.columns;
+    layer.parameters = static_cast<std::uint64_t>(part.outputs * part.columns);
+    report.layers.push_back(std::move(layer));
   }
   std::uint64_t layer_bytes = 0;
   report.parameters = other_parameters(weights);

@@ -138,13 +138,23 @@ TEST(SafetensorsSet, refuses_a_malformed_index) {
 
 TEST(SafetensorsSet, refuses_folders_without_weights) {
   const TemporaryFolder folder;
-  folder.write("weights.safetensors", file_with({"a"}));
+  folder.write("one.safetensors", file_with({"a"}));
+  folder.write("two.safetensors", file_with({"b"}));
   expect_refused([&] { SafetensorsSet::open(folder.path()); }, "there is no model.safetensors");
   expect_refused([&] { SafetensorsSet::open(folder.path() / "none"); }, "there is no such folder");
-  expect_refused([&] { SafetensorsSet::open(folder.path() / "weights.safetensors"); },
+  expect_refused([&] { SafetensorsSet::open(folder.path() / "one.safetensors"); },
                  "is not a folder");
-  expect_refused([&] { SafetensorsSet::open(folder.path() / "weights.safetensors" / "x"); },
-                 "folder");
+  expect_refused([&] { SafetensorsSet::open(folder.path() / "one.safetensors" / "x"); }, "folder");
+}
+
+TEST(SafetensorsSet, opens_the_only_file_of_another_name_and_weights_before_others) {
+  const TemporaryFolder folder;
+  folder.write("other.safetensors", file_with({"a"}));
+  EXPECT_NE(SafetensorsSet::open(folder.path()).find("a"), nullptr);
+  folder.write("weights.safetensors", file_with({"b"}));
+  const auto set = SafetensorsSet::open(folder.path());
+  EXPECT_EQ(set.find("a"), nullptr);
+  EXPECT_NE(set.find("b"), nullptr);
 }
 
 TEST(SafetensorsSet, opens_the_reference_folders) {

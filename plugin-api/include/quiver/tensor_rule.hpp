@@ -36,10 +36,9 @@ enum class TensorRuleKind : std::uint32_t {
 };
 
 /// One rule. Patterns are full tensor names in which `*` stands for one or more characters without
-/// a dot; the n-th `*` of `to` repeats what the n-th of `from` matched. Where tensors are dropped,
-/// a
-/// `**` at the end of `from` stands for any rest, dots too: "model.visual.**". The first rule that
-/// matches a name decides; a name that no rule matches stays as it is.
+/// a dot, and a `**` at the end of `from` for any rest, dots too: "model.visual.**". The n-th of
+/// them in `to` repeats what the n-th of `from` matched. The first rule that matches a name
+/// decides; a name that no rule matches stays as it is.
 struct TensorRule {
   TensorRuleKind kind;
   const char* from;
