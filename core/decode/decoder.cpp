@@ -63,9 +63,9 @@ void check_decoding(const LoadedModel& model, const DecodeOptions& options,
                 "use 'ar' or 'ngram', or a checkpoint with its head");
   }
   if (options.mode == DecodeMode::draft_head && options.draft_tokens > 1 + kMostHeadDrafts) {
-    throw wrong(fmt::format("a draft head drafts {} tokens at most", kMostHeadDrafts),
-                fmt::format("give {} rows or fewer, the newest token included",
-                            1 + kMostHeadDrafts));
+    throw wrong(
+        fmt::format("a draft head drafts {} tokens at most", kMostHeadDrafts),
+        fmt::format("give {} rows or fewer, the newest token included", 1 + kMostHeadDrafts));
   }
   const bool is_diffusion = options.mode == DecodeMode::block_diffusion;
   if (is_diffusion && rules.filter != nullptr) {
