@@ -24,6 +24,8 @@ def arguments():
     parser.add_argument("--samples", type=int, default=8)
     parser.add_argument("--length", type=int, default=128)
     parser.add_argument("--layers", type=int, default=3, help="layers that mlx-optiq measures")
+    parser.add_argument("--every", type=int, default=1,
+                        help="of ours, every so many layers are measured: a probe takes as long")
     parser.add_argument("--dtype", default="float32", help="in which mlx-optiq computes")
     return parser.parse_args()
 
@@ -31,7 +33,7 @@ def arguments():
 def quiver(options, *more):
     command = [os.path.join(options.bin, "bench_sweep"), options.model,
                "--samples", str(options.samples), "--length", str(options.length),
-               "--threads", str(options.threads), *more]
+               "--threads", str(options.threads), "--every", str(options.every), *more]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
 
 
