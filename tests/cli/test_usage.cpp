@@ -44,7 +44,7 @@ const std::vector<WrongUsage> kWrongUsages = {
     {{"generate", "x", "--ids", "-4"}, "'-4' is not a token id"},
     {{"generate", "x", "--ids", ","}, "there are no token ids"},
     {{"generate", "x", "--ids", "1", "--drafter", "d"}, "there is no option '--drafter'"},
-    {{"generate", "x", "--ids", "1", "--decode", "mtp"}, "auto, ar"},
+    {{"generate", "x", "--ids", "1", "--decode", "guess"}, "auto, ar"},
     {{"logits", "x"}, "--ids, --prompt"},
     {{"logits", "x", "--ids", "1", "--chunk", "0"}, "--chunk"},
     {{"perplexity", "x"}, "FILE is missing"},
