@@ -53,10 +53,9 @@ int DraftLength::choose(int most, int texts) {
   return best;
 }
 
-void DraftLength::learn(int asked, int rows, int tokens, bool is_cut) {
+void DraftLength::learn(int rows, int tokens, bool is_cut) {
   const double seconds = round_seconds(rows, 1);
   statistics_->decode_seconds += seconds;
-  if (asked == 1 || drafter_ == nullptr) return;
   if (rows == 1) return;
   // Drafts behind the end of a text were not judged.
   drafter_->rates(*statistics_).add(is_cut ? tokens - 1 : rows - 1, tokens - 1);

@@ -21,8 +21,8 @@ class DraftLength {
   int choose(int most, int texts);
 
   /// A verification of `rows` rows gave `tokens` tokens; `is_cut` where the text ended in it.
-  /// `asked`: the rows that choose() gave, of which a drafter may have filled fewer.
-  void learn(int asked, int rows, int tokens, bool is_cut);
+  /// A drafter may have filled fewer rows than choose() gave.
+  void learn(int rows, int tokens, bool is_cut);
 
  private:
   double round_seconds(int rows, int texts) const;

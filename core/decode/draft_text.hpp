@@ -45,7 +45,6 @@ class DraftText {
   TokenFilter* filter_ = nullptr;  ///< nullptr where drafts are made without it.
   std::vector<std::int32_t> history_;
   std::size_t known_;
-  std::vector<float> allowed_;
   bool is_finished_ = false;
 };
 

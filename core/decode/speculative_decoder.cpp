@@ -70,8 +70,7 @@ int SpeculativeDecoder::verify(std::span<float> logits, int texts) {
       observer_->on_round({start - 1, fed_, text_->history().subspan(start)});
     }
   }
-  length_.learn(asked_, static_cast<int>(fed_.size()), static_cast<int>(rows),
-                text_->is_finished());
+  length_.learn(static_cast<int>(fed_.size()), static_cast<int>(rows), text_->is_finished());
   if (!text_->is_finished()) plan_round(texts);
   return static_cast<int>(rows);
 }

@@ -49,7 +49,7 @@ double relative_time(Machine& machine, int tokens, DecodeStatistics& statistics,
     total += verify;
     int got = 1;
     while (got < rows && comes_true(machine.random)) ++got;
-    length.learn(rows, rows, got, false);
+    length.learn(rows, got, false);
     left -= got;
   }
   return total / (1e-3 * tokens);
