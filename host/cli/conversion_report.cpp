@@ -83,7 +83,7 @@ std::string conversion_table(const Conversion& conversion, const std::vector<int
 }
 
 std::string conversion_summary(const Conversion& conversion, const std::string& output,
-                               double seconds) {
+                               double seconds, std::string_view kl_unit) {
   std::string text =
       fmt::format("\n{}: {} of {}, {:.3f} bits a weight ({:.3f} of codes in the layers)\n",
                   printable(output, 4096), bytes_text(conversion.bytes),
@@ -93,9 +93,9 @@ std::string conversion_summary(const Conversion& conversion, const std::string& 
                         bytes_text(conversion.sidecar_bytes));
   }
   if (conversion.kl_measured != 0) {
-    text += fmt::format("KL against {}: {:.3e} nats a token, {:.3e} by the sum of the layers\n",
+    text += fmt::format("KL against {}: {:.3e}{}, {:.3e} by the sum of the layers\n",
                         conversion.reference == "bf16" ? "the full weights" : "a 4-bit copy",
-                        conversion.kl_measured, conversion.kl_predicted);
+                        conversion.kl_measured, kl_unit, conversion.kl_predicted);
   }
   for (const ModelScore& score : conversion.uniform) {
     text += fmt::format("all at {} bits: {}, {:.3f} bits a weight, KL {:.3e}{}\n", score.bits,

@@ -6,6 +6,7 @@
 #include <nlohmann/json_fwd.hpp>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace quiver::cli {
@@ -19,6 +20,6 @@ std::string conversion_table(const Conversion& conversion, const std::vector<int
 
 /// Sizes, divergences and the comparison with uniform widths, as lines.
 std::string conversion_summary(const Conversion& conversion, const std::string& output,
-                               double seconds);
+                               double seconds, std::string_view kl_unit = " nats a token");
 
 }  // namespace quiver::cli

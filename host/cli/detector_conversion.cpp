@@ -16,6 +16,8 @@
 #include "host/cli/model_location.hpp"
 #include "host/cli/progress.hpp"
 
+#include <quiver/error.hpp>
+
 #include <nlohmann/json.hpp>
 
 #include <chrono>
@@ -66,6 +68,21 @@ ConvertOptions detector_options(const Arguments& arguments) {
   return options;
 }
 
+/// Options of the command that do nothing for a detector must not be taken in silence.
+void refuse_text_options(const Arguments& arguments) {
+#if QUIVER_TEXT
+  for (const char* option :
+       {"resume", "report", "reference", "positions", "sequence-length", "refine",
+        "compare-uniform", "keep-unused-modalities", "strip-unused-modalities"}) {
+    if (!arguments.has(option)) continue;
+    throw Error(ErrorCode::usage, "--" + std::string(option) + " does nothing for a detector",
+                "convert", "leave it out");
+  }
+#else
+  static_cast<void>(arguments);
+#endif
+}
+
 }  // namespace
 
 bool is_detector(const LoadedModel& model) {
@@ -74,6 +91,7 @@ bool is_detector(const LoadedModel& model) {
 
 int convert_detector_as(const Arguments& arguments, Session& session,
                         const std::shared_ptr<const LoadedModel>& model) {
+  refuse_text_options(arguments);
   const auto start = Clock::now();
   const ConvertOptions options = detector_options(arguments);
   const auto pictures = calibration_pictures(arguments, detector_of(*model).info());
@@ -106,7 +124,7 @@ int convert_detector_as(const Arguments& arguments, Session& session,
     print_json(conversion_json(conversion, seconds));
   } else {
     print(conversion_table(conversion, options.bits) +
-          conversion_summary(conversion, arguments.text("output"), seconds));
+          conversion_summary(conversion, arguments.text("output"), seconds, ""));
   }
   return 0;
 }
