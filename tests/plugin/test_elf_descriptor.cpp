@@ -125,21 +125,21 @@ TEST(ElfDescriptor, NamesBothSidesOfAnApiOfTheFuture) {
   const auto major = after([](quiver_descriptor& d) { d.api_major = 7; });
   EXPECT_EQ(major.refusal.fault, PluginFault::api_major);
   EXPECT_EQ(major.refusal.reason,
-            "built for API 7.0, this host speaks 1.0: rebuild it with SDK 1.x, or update Quiver");
+            "built for API 7.0, this host speaks 2.0: rebuild it with SDK 2.x, or update Quiver");
   ASSERT_TRUE(major.descriptor);
   EXPECT_EQ(major.descriptor->name, "subject-good");
 
   const auto minor = after([](quiver_descriptor& d) { d.api_minor = 3; });
   EXPECT_EQ(minor.refusal.fault, PluginFault::api_minor);
   EXPECT_EQ(minor.refusal.reason,
-            "built for API 1.3, this host speaks 1.0: update Quiver, or rebuild it with SDK 1.0");
+            "built for API 2.3, this host speaks 2.0: update Quiver, or rebuild it with SDK 2.0");
   ASSERT_TRUE(minor.descriptor);
   EXPECT_EQ(minor.descriptor->offers.size(), 1U);
 }
 
 TEST(ElfDescriptor, JudgesTheApiBeforeWhatItMayHaveChanged) {
   const auto reading = after([](quiver_descriptor& d) {
-    d.api_major = 2;
+    d.api_major = 3;
     d.size = 3;
     d.offer_size = 1;
     std::memset(d.version, 'x', sizeof d.version);

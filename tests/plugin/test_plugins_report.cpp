@@ -85,7 +85,7 @@ TEST(PluginsReport, InspectsOptionsWithRangesAndDefaults) {
   const PluginInspection inspection = inspect_plugin(registry, "subject-good");
   const Json json = plugin_inspection_json(inspection);
   EXPECT_EQ(json["name"], "subject-good");
-  EXPECT_EQ(json["api"], "1.0");
+  EXPECT_EQ(json["api"], "2.0");
   ASSERT_EQ(json["options"].size(), 2U);
   EXPECT_EQ(json["options"][0], Json({{"offer", "subject-good"},
                                       {"name", "factor"},

@@ -77,7 +77,7 @@ TEST_F(BadFolder, HoldsAPluginOfTheFuture) {
   auto bytes = other_good();
   quiver::test::descriptor_in(bytes).api_minor = 9;
   folder.add("bad.so", bytes);
-  expect_refused("bad.so", PluginFault::api_minor, "built for API 1.9, this host speaks 1.0");
+  expect_refused("bad.so", PluginFault::api_minor, "built for API 2.9, this host speaks 2.0");
 }
 
 TEST_F(BadFolder, HoldsPluginsThatDoNotSurviveTheirRehearsal) {

@@ -61,10 +61,10 @@ mkdir "$work/future"
 cat >"$work/future/CMakeLists.txt" <<'END'
 cmake_minimum_required(VERSION 3.25)
 project(future LANGUAGES NONE)
-find_package(quiver-sdk 2 REQUIRED)
+find_package(quiver-sdk 3 REQUIRED)
 END
 if cmake -S "$work/future" -B "$work/future/build" -DCMAKE_PREFIX_PATH="$work/sdk" >/dev/null 2>&1; then
-  fail "find_package(quiver-sdk 2) finds the SDK of API 1"
+  fail "find_package(quiver-sdk 3) finds the SDK of API 2"
 fi
 
 # The examples, copied, so that nothing but the SDK can be found beside them.

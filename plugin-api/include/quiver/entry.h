@@ -13,7 +13,7 @@
 
 /* The API that this SDK speaks. A plugin is loaded only where the majors are equal and its minor is
  * not newer than the host's. */
-#define QUIVER_API_MAJOR 1
+#define QUIVER_API_MAJOR 2
 #define QUIVER_API_MINOR 0
 
 /* Name of the ELF section that holds the descriptor, and of the exported symbol. */
