@@ -17,11 +17,13 @@ Logits draft(Engine& engine, Sequence& sequence, std::span<const std::int32_t> i
   return logits;
 }
 
-/// The recorded head: position i reads the state of token i and token i + 1.
+/// A recorded head: position i reads the state of token i and token i + 1.
 struct HeadCase {
-  Qwen3_5Reference reference{"mtp"};
+  Qwen3_5Reference reference;
   std::vector<std::int32_t> ids = ids_of(reference.expected.at("case").at("input_ids"));
   TestEngine test{load_qwen3_5(reference.folder / "checkpoint")};
+
+  explicit HeadCase(const std::filesystem::path& folder) : reference(folder) {}
 
   std::vector<float> row(const std::string& name, std::size_t index) const {
     const auto all = floats(reference.tensors, name);
@@ -44,8 +46,20 @@ struct HeadCase {
   }
 };
 
-TEST(Qwen3_5DraftHead, predicts_what_was_recorded_at_every_position) {
-  HeadCase head;
+const std::filesystem::path kDense = shared("reference/qwen3_5/mtp");
+
+/// Heads whose layer is dense, and with experts.
+class Qwen3_5DraftHeads : public testing::TestWithParam<std::filesystem::path> {
+ protected:
+  HeadCase head{GetParam()};
+};
+
+INSTANTIATE_TEST_SUITE_P(, Qwen3_5DraftHeads,
+                         testing::Values(kDense, std::filesystem::path(QUIVER_SOURCE_DIR) /
+                                                     "tests/qwen3_5/data/expert_head"),
+                         [](const auto& kind) { return kind.index == 0 ? "dense" : "experts"; });
+
+TEST_P(Qwen3_5DraftHeads, predict_what_was_recorded_at_every_position) {
   for (std::size_t i = 0; i + 1 < head.ids.size(); ++i) {
     Sequence sequence = head.fed(i + 1, i % 2 == 0 ? 64 : 3);
     const Logits got = draft(head.test.engine, sequence, std::span(head.ids).subspan(i + 1, 1), {},
@@ -59,8 +73,7 @@ TEST(Qwen3_5DraftHead, predicts_what_was_recorded_at_every_position) {
   }
 }
 
-TEST(Qwen3_5DraftHead, without_history_predicts_what_was_recorded_so) {
-  HeadCase head;
+TEST_P(Qwen3_5DraftHeads, without_history_predict_what_was_recorded_so) {
   for (std::size_t i = 0; i + 1 < head.ids.size(); i += 5) {
     Sequence sequence = head.fed(i + 1, 64);
     const Logits got = draft(head.test.engine, sequence, std::span(head.ids).subspan(i + 1, 1), {},
@@ -71,8 +84,7 @@ TEST(Qwen3_5DraftHead, without_history_predicts_what_was_recorded_so) {
   }
 }
 
-TEST(Qwen3_5DraftHead, drafts_three_deep_as_recorded) {
-  HeadCase head;
+TEST_P(Qwen3_5DraftHeads, draft_three_deep_as_recorded) {
   for (const auto& [position, entry] : head.reference.expected.at("draft").items()) {
     for (const bool has_history : {true, false}) {
       // The newest of the recorded tokens is not fed yet.
@@ -121,7 +133,7 @@ std::vector<std::int32_t> drafted(Engine& engine, std::span<const std::int32_t> 
 }
 
 TEST(Qwen3_5DraftHead, random_weights_accept_nothing_and_change_nothing) {
-  HeadCase head;
+  HeadCase head(kDense);
   const nlohmann::json& entry = head.reference.expected.at("speculative");
   const auto prompt = ids_of(entry.at("prompt"));
   const auto want = ids_of(entry.at("plain_greedy_16"));
