@@ -91,7 +91,10 @@ target_sources(quiver_core PRIVATE
   quantize/convert_detector.cpp
   quantize/convert_records.cpp
   quantize/detection_divergence.cpp
+  quantize/detector_allocation.cpp
   quantize/detector_folder.cpp
+  quantize/detector_kernels.cpp
+  quantize/detector_sweep.cpp
   quantize/encoded_matrix.cpp
   quantize/folder_plan.cpp
   quantize/kv_sensitivity.cpp
@@ -107,6 +110,7 @@ target_sources(quiver_core PRIVATE
   quantize/sensitivity.cpp
   quantize/sensitivity_table.cpp
   quantize/shared_sweep.cpp
+  quantize/shared_work.cpp
   quantize/static_scores.cpp
   quantize/sweep_checkpoint.cpp
   quantize/tower_file.cpp

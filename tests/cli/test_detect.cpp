@@ -31,18 +31,6 @@ TEST(Detect, bad_pictures_are_named_and_the_others_are_looked_at) {
   EXPECT_FALSE(alone.json().at("images").at(0).at("detections").empty());
 }
 
-TEST(Detect, options_of_texts_are_refused_when_a_detector_is_converted) {
-  const TemporaryFolder folder;
-  const std::string out = folder.path() / "out";
-  for (const char* option : {"--resume", "--report"}) {
-    const ProgramResult result =
-        run_program({"convert", kDetector, "--target-bpw", "5", option, "-o", out});
-    EXPECT_EQ(result.status, 2) << result.err;
-    EXPECT_THAT(result.err, HasSubstr(option));
-    EXPECT_FALSE(std::filesystem::exists(out));
-  }
-}
-
 TEST(Detect, a_converted_detector_finds_what_it_found) {
   const TemporaryFolder folder;
   const std::string out = folder.path() / "out";
