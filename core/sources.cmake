@@ -55,6 +55,7 @@ target_sources(quiver_core PRIVATE
   tensor/gguf_types.cpp
   tensor/half.cpp
   tensor/mapped_file.cpp
+  tensor/npz.cpp
   tensor/printable.cpp
   tensor/safetensors.cpp
   tensor/safetensors_header.cpp
@@ -62,6 +63,7 @@ target_sources(quiver_core PRIVATE
   tensor/safetensors_set.cpp
   tensor/safetensors_writer.cpp
   tensor/tensor_view.cpp
+  tensor/zip_archive.cpp
   model/available_memory.cpp
   model/checkpoint.cpp
   model/gguf_config.cpp
