@@ -40,7 +40,7 @@ class DetectPictures : public testing::Test {
 
 TEST_F(DetectPictures, that_are_odd_are_looked_at_in_their_own_size) {
   const std::map<std::string, std::pair<int, int>> odd = {
-      {"jpeg-one-pixel", {1, 1}}, {"jpeg-wide", {30000, 1}}, {"png-tall", {1, 30000}},
+      {"jpeg-one-pixel", {1, 1}}, {"jpeg-wide", {30000, 2}}, {"png-tall", {2, 30000}},
       {"jpeg-cmyk", {26, 19}},    {"png-2-16", {13, 9}},     {"webp-animated", {20, 14}}};
   std::vector<std::string> files;
   for (const auto& [name, size] : odd) files.push_back(keep(name, stored_file(name)));
@@ -64,7 +64,7 @@ TEST_F(DetectPictures, that_are_bad_get_a_line_with_their_name_and_the_others_ar
       {keep("moving.gif", std::as_bytes(std::span("GIF89a\1\0\1\0", 10))), "JPEG, PNG and WebP"},
       {keep("bomb.png", png_of_size("png-2-8", 65536, 65536)), "65536 x 65536"},
       {keep("empty.webp", {}), "empty"},
-      {folder_.path() / "nowhere.png", "no such file"}};
+      {folder_.path() / "nowhere.png", "No such file"}};
   std::vector<std::string> files{a_good_one()};
   for (const auto& [file, message] : bad) files.push_back(file);
   files.push_back(a_good_one());
@@ -149,11 +149,12 @@ TEST_F(DetectPictures, show_a_bar_on_a_terminal_and_nothing_elsewhere) {
   ProgramInput input;
   input.program = "/usr/bin/script";
   const auto on_terminal = [&](const std::string& options) {
-    const std::string command =
-        QUIVER_PROGRAM " detect " + detector_ + " " + pictures_ + " --json " + options;
+    const std::string command = QUIVER_PROGRAM " detect " + detector_ + " " + pictures_ + " " +
+                                pictures_ + " --json --threads 1 --picture-size 640 " +
+                                options;  // long enough to show a bar
     return run_program({"-qec", command + " > /dev/null", "/dev/null"}, input).out;
   };
-  EXPECT_THAT(on_terminal(""), HasSubstr("detecting 24/24 pictures"));
+  EXPECT_THAT(on_terminal(""), HasSubstr("/48 pictures"));
   EXPECT_THAT(on_terminal("--quiet"), Not(HasSubstr("detecting")));
 }
 
