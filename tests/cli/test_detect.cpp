@@ -50,7 +50,9 @@ TEST(Detect, a_folder_with_numpys_weights_needs_no_config) {
     const nlohmann::json found = result.json().at("images").at(0).at("detections");
     std::vector<nlohmann::json> rows;
     for (const auto& row : found) rows.push_back({row.at("box"), row.at("score")});
-    if (model == bare) EXPECT_THAT(found.at(0).at("label").get<std::string>(), HasSubstr("class"));
+    if (model == bare) {
+      EXPECT_THAT(found.at(0).at("label").get<std::string>(), HasSubstr("class"));
+    }
     return rows;
   };
   ASSERT_FALSE(boxes(kDetector).empty());
