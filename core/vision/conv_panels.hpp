@@ -14,11 +14,13 @@ namespace quiver {
 /// A convolution in float32. Its batch norm is a scale and a bias of each output, applied to the
 /// sum: weights that were multiplied by it would be rounded once more.
 struct ConvPanels {
-  /// Panels of 16 outputs, [columns][16] each; [9][channels] where it is depthwise.
+  /// Panels of 16 outputs, [columns][16] each; [9][channels] where it is depthwise; panels of
+  /// [inputs][16] for one point after another where it has them.
   FloatMemory weights;
   std::vector<float> scale;  ///< Filled up to whole panels, like the bias.
   std::vector<float> bias;
-  int panels = 0;  ///< 0 where it is depthwise.
+  int panels = 0;           ///< 0 where it is depthwise.
+  bool has_points = false;  ///< The kernel is transformed, see winograd_kernels.hpp.
 };
 
 /// `matrix` may stand for the part's own. Throws Error(bad_input) naming the part where a bare

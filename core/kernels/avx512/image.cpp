@@ -31,7 +31,9 @@ struct Policy {
   }
   static Float zero() { return _mm512_setzero_ps(); }
   static Float broadcast(const float* p) { return _mm512_set1_ps(*p); }
+  static Float all(float value) { return _mm512_set1_ps(value); }
   static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
+  static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
   static Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 
   /// x / (1 + 2^(n + f)) with a polynomial for 2^f, |f| <= 1/2, and the quotient by one Newton
@@ -58,8 +60,14 @@ struct Policy {
 };
 
 #include "core/kernels/image_kernels.inc"
+#include "core/kernels/winograd_kernels.inc"
 
-constexpr ImageKernels kKernels = {2, convolve<Policy>, depthwise<Policy>, finish<Policy>};
+constexpr ImageKernels kKernels = {2,
+                                   convolve<Policy>,
+                                   depthwise<Policy>,
+                                   finish<Policy>,
+                                   winograd_input<Policy>,
+                                   winograd_output<Policy>};
 
 }  // namespace
 
