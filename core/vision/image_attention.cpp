@@ -43,8 +43,8 @@ void ImagePass::attend(const FeatureMap& qkv, const MapAttentionSpec& spec, int 
   // `value_width` outputs.
   const std::size_t key_floats = panels_of(pixels) * key_width * kLanes;
   const std::size_t value_floats = panels_of(spec.value_width) * count * kLanes;
-  const FloatMemory memory = allocate_floats(key_floats + value_floats);
-  float* keys = memory.get();
+  const int buffer = memory_.take(key_floats + value_floats);
+  float* keys = memory_.data(buffer);
   float* values = keys + key_floats;
   std::fill_n(keys, key_floats + value_floats, 0.0F);
   for (int y = 0; y < qkv.size.height; ++y) {
@@ -86,6 +86,7 @@ void ImagePass::attend(const FeatureMap& qkv, const MapAttentionSpec& spec, int 
     row.out_stride = target.pixel;
     multiply_panels(row, spec.value_width, count * kLanes);
   });
+  memory_.give_back(buffer);
 }
 
 Tensor ImagePass::attention(Tensor qkv, const MapAttentionSpec& spec) {

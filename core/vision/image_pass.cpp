@@ -115,13 +115,19 @@ FeatureMap ImagePass::map(Tensor x) const {
 KeptMap ImagePass::keep(Tensor x) const {
   const FeatureMap& source = data(x, "keep");
   KeptMap kept{source.size, source.channels, {}};
+  append(x, kept.values);
+  return kept;
+}
+
+void ImagePass::append(Tensor x, std::vector<float>& values) const {
+  const FeatureMap& source = data(x, "append");
   const auto channels = static_cast<std::size_t>(source.channels);
   const std::size_t row = static_cast<std::size_t>(source.size.width) * channels;
-  kept.values.resize(row * static_cast<std::size_t>(source.size.height));
+  const std::size_t begin = values.size();
+  values.resize(begin + row * static_cast<std::size_t>(source.size.height));
   for (int y = 0; y < source.size.height; ++y) {
-    copy_row(source, y, kept.values.data() + static_cast<std::size_t>(y) * row, channels);
+    copy_row(source, y, values.data() + begin + static_cast<std::size_t>(y) * row, channels);
   }
-  return kept;
 }
 
 Tensor ImagePass::adopt(const KeptMap& kept) {

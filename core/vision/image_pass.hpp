@@ -78,6 +78,8 @@ class ImagePass : public Ops, public ImageOps {
   FeatureMap map(Tensor x) const;
   /// The values [pixels, channels] of a map, side by side.
   KeptMap keep(Tensor x) const;
+  /// The same values, behind those of `values`.
+  void append(Tensor x, std::vector<float>& values) const;
   /// A map with kept values.
   Tensor adopt(const KeptMap& kept);
 
