@@ -71,8 +71,8 @@ struct ImageKernels {
   /// runs, weights and panels; any number of outputs.
   void (*finish)(const ConvRow& row);
 
-  void (*winograd_input)(const WinogradInput& tile);
-  void (*winograd_output)(const WinogradOutput& tile);
+  /// Of kWinogradSchemes.
+  WinogradKernels winograd[2];
 };
 
 }  // namespace quiver

@@ -1,35 +1,53 @@
-// Transforms of a convolution of 3 x 3 that computes 4 x 4 pixels from 36 products instead of 144.
+// Transforms of a convolution of 3 x 3 that computes 4 x 4 pixels from fewer products than 144.
 #pragma once
 
+#include <array>
 #include <cstddef>
 
 namespace quiver {
 
-/// A tile of inputs is 6 x 6 pixels, one of outputs 4 x 4; both, and the kernel, become points of a
-/// polynomial, where a convolution is one product a point.
-inline constexpr int kWinogradIn = 6;
+/// Outputs of a tile in a line.
 inline constexpr int kWinogradOut = 4;
-inline constexpr int kWinogradPoints = kWinogradIn * kWinogradIn;
+inline constexpr int kMostWinogradIn = 9;
 
-/// Where the polynomials are taken: 0, both signs of these, and infinity. Powers of numbers close
-/// to 1 stay close to 1, so a sum keeps all but a bit of its precision (1 and 2 would cost four),
-/// and all constants of the transforms are exact in float32.
+/// How a tile is computed in each of its two directions. A line of inputs becomes as many values, a
+/// line of the kernel, too; their products, summed over the channels, become four outputs. Two
+/// values whose products go to one output alone share a sum.
+struct WinogradScheme {
+  int in = 0;    ///< Values of a line.
+  int sums = 0;  ///< At most `in`.
+  std::array<int, kMostWinogradIn> sum_of{};
+};
+
+/// By steps of one pixel: a line is taken as a polynomial, at 0, both signs of these, and infinity.
+/// The powers of such numbers stay close to 1, so that a result loses a bit of its precision (with
+/// 1 and 2 it would lose four), and all constants are exact in float32.
 inline constexpr double kWinogradNear = 0.625;
 inline constexpr double kWinogradFar = 1.5;
 
-/// A tile of inputs whose upper left pixel is x: value (y, x) of channel c at
-/// x[y * row + x * pixel + c] becomes out[(6 y + x) * plane + c].
+/// By steps of two: the inputs that the kernel's outer values meet are such a polynomial, at 0,
+/// both signs of kWinogradEven, kWinogradLone and infinity; the four others are products of their
+/// own.
+inline constexpr double kWinogradEven = 0.75;
+inline constexpr double kWinogradLone = 2.0;
+
+/// By steps of one and of two pixels.
+inline constexpr std::array<WinogradScheme, 2> kWinogradSchemes{
+    {{6, 6, {0, 1, 2, 3, 4, 5}}, {9, 7, {0, 1, 2, 3, 4, 0, 5, 6, 4}}}};
+
+/// A tile of inputs whose upper left pixel is x: pixel (y, x) lies at x + y * row + x * pixel.
+/// Channel c of value i, of in * in ones, goes to out[places[i] + c].
 struct WinogradInput {
   const float* x = nullptr;
   std::size_t row = 0;
   std::size_t pixel = 0;
   int channels = 0;
   float* out = nullptr;
-  std::size_t plane = 0;
+  const std::size_t* places = nullptr;
 };
 
-/// A tile of outputs from its points sums[i * plane + o], with the end of ConvRow. Stores `height`
-/// x `width` pixels of it, both at most 4.
+/// A tile of outputs from its sums, sum i of sums * sums ones at sums[i * plane + o], with the end
+/// of ConvRow. Stores `height` x `width` pixels, both at most 4.
 struct WinogradOutput {
   const float* sums = nullptr;
   std::size_t plane = 0;
@@ -45,6 +63,12 @@ struct WinogradOutput {
   std::size_t row = 0;
   std::size_t pixel = 0;
   bool is_silu = false;
+};
+
+/// The transforms of one scheme.
+struct WinogradKernels {
+  void (*input)(const WinogradInput& tile);
+  void (*output)(const WinogradOutput& tile);
 };
 
 }  // namespace quiver

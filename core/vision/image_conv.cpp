@@ -180,9 +180,8 @@ Tensor ImagePass::conv2d(Tensor x, Conv2d conv, Tensor residual) {
                     result);
   } else if (part.is_depthwise) {
     convolve_depthwise(input.parts.front(), part, panels_.find(conv), added, result);
-  } else if (const ConvPanels& panels = panels_.find(conv); panels.has_points) {
-    convolve_points(input.parts.front(), in, part, panels,
-                    is_fused(part.activation) ? added : nullptr, result);
+  } else if (const ConvPanels& panels = panels_.find(conv); panels.scheme != nullptr) {
+    convolve_transformed(input, part, panels, is_fused(part.activation) ? added : nullptr, result);
   } else {
     convolve(input, part, panels, added, result);
   }

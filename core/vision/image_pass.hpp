@@ -128,8 +128,8 @@ class ImagePass : public Ops, public ImageOps {
   Tensor combine(Tensor a, Tensor b, const char* operation, const Function& function);
   void convolve(const FeatureMap& x, const Conv2dPart& conv, const ConvPanels& panels,
                 const FeatureMap* residual, Tensor out);
-  void convolve_points(const MapPart& x, MapSize size, const Conv2dPart& conv,
-                       const ConvPanels& panels, const FeatureMap* residual, Tensor out);
+  void convolve_transformed(const FeatureMap& x, const Conv2dPart& conv, const ConvPanels& panels,
+                            const FeatureMap* residual, Tensor out);
   void convolve_packed(const FeatureMap& x, const Conv2dPart& conv, const PackedConv& packed,
                        ActivationFormat format, const FeatureMap* residual, Tensor out);
   void convolve_depthwise(const MapPart& x, const Conv2dPart& conv, const ConvPanels& panels,

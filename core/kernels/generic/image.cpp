@@ -40,12 +40,13 @@ struct Policy {
 #include "core/kernels/image_kernels.inc"
 #include "core/kernels/winograd_kernels.inc"
 
-constexpr ImageKernels kKernels = {1,
-                                   convolve<Policy>,
-                                   depthwise<Policy>,
-                                   finish<Policy>,
-                                   winograd_input<Policy>,
-                                   winograd_output<Policy>};
+constexpr ImageKernels kKernels = {
+    1,
+    convolve<Policy>,
+    depthwise<Policy>,
+    finish<Policy>,
+    {{winograd_input<Policy, WinogradByOne>, winograd_output<Policy, WinogradByOne>},
+     {winograd_input<Policy, WinogradByTwo>, winograd_output<Policy, WinogradByTwo>}}};
 
 }  // namespace
 
