@@ -67,12 +67,14 @@ struct TileScratch {
   /// Floats of a tile's values for a sum.
   std::size_t row(int sum) const { return static_cast<std::size_t>(layout.width(sum)) * inputs; }
 
-  void find_places(std::size_t tile, std::span<std::size_t> places) const {
+  /// Where a tile's values begin, and how far the next tile's lie behind.
+  void find_places(std::span<std::size_t> places, std::span<std::size_t> steps) const {
     for (int value = 0; value < layout.values(); ++value) {
       const int sum = layout.sum_of(value);
-      places[static_cast<std::size_t>(value)] =
-          begins[static_cast<std::size_t>(sum)] + tile * row(sum) +
-          static_cast<std::size_t>(layout.place_of(value)) * inputs;
+      const auto i = static_cast<std::size_t>(value);
+      steps[i] = row(sum);
+      places[i] = begins[static_cast<std::size_t>(sum)] +
+                  static_cast<std::size_t>(layout.place_of(value)) * inputs;
     }
   }
 };
@@ -131,14 +133,16 @@ void ImagePass::convolve_transformed(const FeatureMap& input, const Conv2dPart& 
     float* sums = values + scratch.values;
     const TileInputs source{input.parts.front(), input.size, in, values + scratch.floats()};
     std::array<std::size_t, kMostWinogradIn * kMostWinogradIn> places{};
+    std::array<std::size_t, kMostWinogradIn * kMostWinogradIn> steps{};
+    scratch.find_places(places, steps);
     WinogradInput from;
     from.channels = conv.inputs;
     from.out = values;
     from.places = places.data();
     for (int tile = first; tile < last; ++tile) {
       source.read(from, tile / across * step, tile % across * step);
-      scratch.find_places(static_cast<std::size_t>(tile - first), places);
       images.input(from);
+      for (std::size_t i = 0; i < places.size(); ++i) places[i] += steps[i];
     }
     multiply_tiles(scratch, values, sums, last - first, conv.outputs, panels);
     WinogradOutput to;
