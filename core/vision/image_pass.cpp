@@ -42,14 +42,15 @@ void copy_row(const FeatureMap& map, int y, float* target, std::size_t stride) {
   }
 }
 
-void zero_border(MapPart& part, MapSize size) {
-  const std::size_t row = part.row * sizeof(float);
-  const std::size_t pixel = part.pixel * sizeof(float);
-  std::memset(part.at(-1, -1), 0, row);
-  std::memset(part.at(size.height, -1), 0, row);
-  for (int y = 0; y < size.height; ++y) {
-    std::memset(part.at(y, -1), 0, pixel);
-    std::memset(part.at(y, size.width), 0, pixel);
+/// Zeros in `count` pixels next to each other.
+void zero_pixels(const MapPart& part, float* target, int count) {
+  const auto channels = static_cast<std::size_t>(part.channels);
+  if (part.pixel == channels) {
+    std::memset(target, 0, static_cast<std::size_t>(count) * channels * sizeof(float));
+    return;
+  }
+  for (int i = 0; i < count; ++i, target += part.pixel) {
+    std::memset(target, 0, channels * sizeof(float));
   }
 }
 
@@ -87,7 +88,6 @@ Tensor ImagePass::make(MapSize size, int channels) {
   MapPart part{nullptr, pixel, row, channels, -1};
   part.buffer = memory_.take(row * (static_cast<std::size_t>(size.height) + 2));
   part.origin = memory_.data(part.buffer) + row + pixel;
-  zero_border(part, size);
   return add_map({size, channels, {part}});
 }
 
@@ -99,12 +99,27 @@ const FeatureMap& ImagePass::data(Tensor x, const char* operation) const {
   return maps_[static_cast<std::size_t>(x.id)];
 }
 
+void ImagePass::pad(Tensor x) {
+  FeatureMap& map = maps_[static_cast<std::size_t>(x.id)];
+  if (map.has_zeros) return;
+  map.has_zeros = true;
+  for (MapPart& part : map.parts) {
+    zero_pixels(part, part.at(-1, -1), map.size.width + 2);
+    zero_pixels(part, part.at(map.size.height, -1), map.size.width + 2);
+    for (int y = 0; y < map.size.height; ++y) {
+      zero_pixels(part, part.at(y, -1), 1);
+      zero_pixels(part, part.at(y, map.size.width), 1);
+    }
+  }
+}
+
 Tensor ImagePass::joined(Tensor x, const char* operation) {
   if (data(x, operation).parts.size() == 1) return x;
   const Tensor result = make(data(x, operation).size, x.width);
   const FeatureMap& source = data(x, operation);
   MapPart& target = part(result);
-  for (int y = 0; y < source.size.height; ++y) copy_row(source, y, target.at(y, 0), target.pixel);
+  threads_.run(source.size.height,
+               [&](int y, int) { copy_row(source, y, target.at(y, 0), target.pixel); });
   return result;
 }
 
@@ -115,13 +130,19 @@ FeatureMap ImagePass::map(Tensor x) const {
 KeptMap ImagePass::keep(Tensor x) const {
   const FeatureMap& source = data(x, "keep");
   KeptMap kept{source.size, source.channels, {}};
+  append(x, kept.values);
+  return kept;
+}
+
+void ImagePass::append(Tensor x, std::vector<float>& values) const {
+  const FeatureMap& source = data(x, "append");
   const auto channels = static_cast<std::size_t>(source.channels);
   const std::size_t row = static_cast<std::size_t>(source.size.width) * channels;
-  kept.values.resize(row * static_cast<std::size_t>(source.size.height));
-  for (int y = 0; y < source.size.height; ++y) {
-    copy_row(source, y, kept.values.data() + static_cast<std::size_t>(y) * row, channels);
-  }
-  return kept;
+  const std::size_t begin = values.size();
+  values.resize(begin + row * static_cast<std::size_t>(source.size.height));
+  threads_.run(source.size.height, [&](int y, int) {
+    copy_row(source, y, values.data() + begin + static_cast<std::size_t>(y) * row, channels);
+  });
 }
 
 Tensor ImagePass::adopt(const KeptMap& kept) {
@@ -132,9 +153,9 @@ Tensor ImagePass::adopt_values(MapSize size, int channels, std::span<const float
   const Tensor result = make(size, channels);
   MapPart& target = part(result);
   const std::size_t row = static_cast<std::size_t>(size.width) * static_cast<std::size_t>(channels);
-  for (int y = 0; y < size.height; ++y) {
+  threads_.run(size.height, [&](int y, int) {
     std::copy_n(values.data() + static_cast<std::size_t>(y) * row, row, target.at(y, 0));
-  }
+  });
   return result;
 }
 
@@ -188,20 +209,20 @@ Tensor ImagePass::max_pool(Tensor x, int window) {
   const auto raise = [](float* target, const float* values, int count) {
     for (int c = 0; c < count; ++c) target[c] = target[c] < values[c] ? values[c] : target[c];
   };
-  for (int y = 0; y < size.height; ++y) {
+  threads_.run(size.height, [&](int y, int) {
     for (int column = 0; column < size.width; ++column) {
       float* target = middle.at(y, column);
       std::copy_n(in.at(y, column), in.channels, target);
       const int last = std::min(size.width - 1, column + reach);
       for (int i = std::max(0, column - reach); i <= last; ++i) raise(target, in.at(y, i), x.width);
     }
-  }
+  });
   const int row = size.width * x.width;
-  for (int y = 0; y < size.height; ++y) {
+  threads_.run(size.height, [&](int y, int) {
     std::copy_n(middle.at(y, 0), row, out.at(y, 0));
     const int last = std::min(size.height - 1, y + reach);
     for (int i = std::max(0, y - reach); i <= last; ++i) raise(out.at(y, 0), middle.at(i, 0), row);
-  }
+  });
   return result;
 }
 
