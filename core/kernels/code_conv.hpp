@@ -22,17 +22,18 @@ struct MapValues {
 };
 
 /// Pixels next to each other that become codes: value = factor * (code - zero), up to the rounding.
-/// The range of the codes reaches from the lowest to the highest value, and has a code for zero.
+/// Every `block` pixels, the last ones maybe fewer, have a factor and a zero of their own: the
+/// codes reach from their lowest value to their highest, and one of them stands for zero.
 struct EncodeRow {
   const MapValues* values = nullptr;  ///< Of `value_count` parts, whose channels are joined.
   int value_count = 0;
   int pixels = 0;
-  bool is_by_pixel = false;  ///< A factor and a zero for each pixel, or for all of them.
+  int block = 1;
   ActivationFormat format = ActivationFormat::int8;
   std::byte* out = nullptr;
   std::size_t out_stride = 0;  ///< Bytes from a pixel to the next.
-  float* factors = nullptr;    ///< One, or one a pixel; not a number where the values are none.
-  float* zeros = nullptr;      ///< The same; the code that stands for zero.
+  float* factors = nullptr;    ///< [blocks]; not a number where a value is none or infinite.
+  float* zeros = nullptr;      ///< [blocks]
 };
 
 /// Units that lie in a row for each pixel and whose weights have a scale in common: pixel p of the

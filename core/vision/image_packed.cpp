@@ -18,6 +18,10 @@ constexpr std::size_t kWeightBytes = 384U << 10U;
 // Outputs at a time where they do not.
 constexpr int kOutputStep = 2 * kCodePanel;
 
+// Pixels of a row that share a factor where the kernel looks at one pixel only: finding a range for
+// each by itself would take as long as the products do.
+constexpr int kBlockPixels = 8;
+
 int code_bytes(ActivationFormat format) {
   return kernels().code_convs->code_bytes[static_cast<int>(format)];
 }
@@ -38,9 +42,13 @@ struct CodedMap {
     return static_cast<std::size_t>(packed.width * code_bytes(packed.format));
   }
   std::size_t line_bytes() const { return static_cast<std::size_t>(pixels()) * pixel_bytes(); }
-  /// Factors and zeros of a line: one for each pixel, or one for all, so that the products of
-  /// neighbours can be added up as integers.
-  std::size_t factors() const { return is_single() ? static_cast<std::size_t>(size.width) : 1; }
+  /// Pixels that share a factor: a whole line where the products of neighbours are to be added up
+  /// as integers.
+  int block() const { return is_single() ? kBlockPixels : x.size.width; }
+  /// Factors and zeros of a line.
+  std::size_t factors() const {
+    return is_single() ? static_cast<std::size_t>((size.width - 1) / kBlockPixels + 1) : 1;
+  }
 };
 
 /// Lines of codes in a worker's scratch memory, and what is made of them.
@@ -48,9 +56,10 @@ struct BandCodes {
   std::byte* codes = nullptr;
   float* factors = nullptr;
   float* zeros = nullptr;
-  std::int32_t* sums = nullptr;  ///< [lines][blocks][pixels]
-  float* terms = nullptr;        ///< Of one row: [terms][pixels of the result]
-  std::size_t floats = 0;        ///< All of it.
+  std::int32_t* sums = nullptr;    ///< [lines][blocks][pixels]
+  float* terms = nullptr;          ///< Of one row: [terms][pixels of the result]
+  float* pixel_factors = nullptr;  ///< Of one row: [pixels of the result]
+  std::size_t floats = 0;          ///< All of it.
 
   /// `memory` may be nullptr, to learn how much is needed.
   BandCodes(const CodedMap& map, int rows, float* memory) {
@@ -71,6 +80,7 @@ struct BandCodes {
         take_floats(lines * map.packed.blocks.size() * static_cast<std::size_t>(map.pixels())));
     terms = take_floats(static_cast<std::size_t>(map.packed.terms()) *
                         static_cast<std::size_t>(map.size.width));
+    pixel_factors = take_floats(static_cast<std::size_t>(map.size.width));
   }
 };
 
@@ -110,7 +120,7 @@ void encode_line(const CodedMap& map, const BandCodes& band, int line, int y) {
   row.values = values.data();
   row.value_count = static_cast<int>(values.size());
   row.pixels = map.is_single() ? map.size.width : map.x.size.width;
-  row.is_by_pixel = map.is_single();
+  row.block = map.block();
   row.format = map.packed.format;
   row.out = map.is_single() ? codes : codes + map.pixel_bytes();
   row.out_stride = map.pixel_bytes();
@@ -150,7 +160,12 @@ void find_terms(const CodedMap& map, const BandCodes& band, int line) {
   }
   float* target = band.terms + groups * width;
   if (map.is_single()) {
-    for (std::size_t p = 0; p < width; ++p) target[p] = -band.zeros[first * width + p];
+    const float* zeros = band.zeros + first * map.factors();
+    const float* factors = band.factors + first * map.factors();
+    for (std::size_t p = 0; p < width; ++p) {
+      target[p] = -zeros[p / kBlockPixels];
+      band.pixel_factors[p] = factors[p / kBlockPixels];
+    }
     return;
   }
   for (int row = 0; row < map.packed.rows; ++row) {
@@ -178,8 +193,7 @@ void convolve_line(const CodedMap& map, const BandCodes& band, int line, int out
   row.run_count = static_cast<int>(runs.size());
   row.stride = map.pixel_bytes() * static_cast<std::size_t>(map.is_single() ? 1 : map.conv.stride);
   row.row_factors = map.is_single() ? &kOne : band.factors + line;
-  row.pixel_factors =
-      map.is_single() ? band.factors + static_cast<std::size_t>(line) * map.factors() : nullptr;
+  row.pixel_factors = map.is_single() ? band.pixel_factors : nullptr;
   row.terms = band.terms;
   row.term_count = map.packed.terms();
   row.weights =

@@ -98,12 +98,11 @@ struct Policy {
                     const CodeScale& scale, std::byte* out, std::size_t out_stride) {
     using Code = std::conditional_t<F == ActivationFormat::int8, std::int8_t, std::int16_t>;
     constexpr float kLow = std::numeric_limits<Code>::min();
-    constexpr float kHigh = std::numeric_limits<Code>::max();
     for (int p = 0; p < pixels; ++p) {
       for (int c = 0; c < channels; ++c) {
         const float code = std::nearbyint(x[c] * scale.inverse) + scale.zero;
         // What is no number has the lowest code, and a factor that is none either.
-        const auto value = static_cast<Code>(code > kLow ? std::min(code, kHigh) : kLow);
+        const auto value = static_cast<Code>(code > kLow ? code : kLow);
         std::memcpy(out + static_cast<std::size_t>(c) * sizeof(Code), &value, sizeof(Code));
       }
       x += stride;
