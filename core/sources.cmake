@@ -119,4 +119,5 @@ target_sources(quiver_core PRIVATE
   vision/image_memory.cpp
   vision/image_packed.cpp
   vision/image_pass.cpp
+  vision/image_winograd.cpp
   vision/packed_conv.cpp)

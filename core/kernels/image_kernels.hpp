@@ -3,6 +3,8 @@
 
 #include <cstddef>
 
+#include "core/kernels/winograd_kernels.hpp"
+
 namespace quiver {
 
 /// Outputs whose weights lie side by side: a panel, [inputs][16], the last one filled up with
@@ -26,7 +28,7 @@ struct ConvRow {
   std::size_t panel_stride = 0;    ///< Floats from a panel to the next.
   int panels = 0;
   int outputs = 0;                  ///< At most 16 * panels.
-  const float* scale = nullptr;     ///< 16 * panels values.
+  const float* scale = nullptr;     ///< 16 * panels values; nullptr = the sums as they are.
   const float* bias = nullptr;      ///< 16 * panels values.
   const float* residual = nullptr;  ///< Added at the end; nullptr = none.
   std::size_t residual_stride = 0;
@@ -68,6 +70,9 @@ struct ImageKernels {
   /// The same end for sums that lie in row.out already: scale, bias, SiLU, residual. Looks at no
   /// runs, weights and panels; any number of outputs.
   void (*finish)(const ConvRow& row);
+
+  /// Of kWinogradSchemes.
+  WinogradKernels winograd[2];
 };
 
 }  // namespace quiver

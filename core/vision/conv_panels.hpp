@@ -14,11 +14,32 @@ namespace quiver {
 /// A convolution in float32. Its batch norm is a scale and a bias of each output, applied to the
 /// sum: weights that were multiplied by it would be rounded once more.
 struct ConvPanels {
-  /// Panels of 16 outputs, [columns][16] each; [9][channels] where it is depthwise.
+  /// Panels of 16 outputs, [columns][16] each; [9][channels] where it is depthwise. Where the
+  /// kernel is transformed, panels for one sum after another, [values of the sum][inputs][16] each.
   FloatMemory weights;
   std::vector<float> scale;  ///< Filled up to whole panels, like the bias.
   std::vector<float> bias;
-  int panels = 0;  ///< 0 where it is depthwise.
+  int panels = 0;                          ///< 0 where it is depthwise.
+  const WinogradScheme* scheme = nullptr;  ///< How the kernel is transformed; nullptr = not.
+};
+
+/// Where the sums of a transformed tile's values lie, one behind another.
+class SumLayout {
+ public:
+  explicit SumLayout(const WinogradScheme& scheme);
+
+  int sums() const noexcept { return static_cast<int>(widths_.size()); }
+  /// Values that go to a sum.
+  int width(int sum) const { return widths_[static_cast<std::size_t>(sum)]; }
+  /// The sum of value i and its place among those of that sum.
+  int sum_of(int value) const { return sum_of_[static_cast<std::size_t>(value)]; }
+  int place_of(int value) const { return place_of_[static_cast<std::size_t>(value)]; }
+  int values() const noexcept { return static_cast<int>(sum_of_.size()); }
+
+ private:
+  std::vector<int> widths_;
+  std::vector<int> sum_of_;
+  std::vector<int> place_of_;
 };
 
 /// `matrix` may stand for the part's own. Throws Error(bad_input) naming the part where a bare

@@ -2,8 +2,10 @@
 #include "core/vision/detections.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
+#include <limits>
 
 namespace quiver {
 namespace {
@@ -25,6 +27,23 @@ void keep_first(std::vector<Candidate>& candidates, int most) {
   std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count),
                     candidates.end());
   candidates.resize(count);
+}
+
+/// The largest of some logits, numbers only; -infinity where there are none. Several at a time:
+/// this sees every class of every cell.
+float largest(const float* logits, int count) {
+  constexpr int kChains = 16;
+  std::array<float, kChains> tops;
+  tops.fill(-std::numeric_limits<float>::infinity());
+  int c = 0;
+  for (; c + kChains <= count; c += kChains) {
+    for (std::size_t i = 0; i < kChains; ++i) {
+      const float value = logits[static_cast<std::size_t>(c) + i];
+      tops[i] = value > tops[i] ? value : tops[i];
+    }
+  }
+  for (; c < count; ++c) tops[0] = logits[c] > tops[0] ? logits[c] : tops[0];
+  return *std::max_element(tops.begin(), tops.end());
 }
 
 }  // namespace
@@ -57,12 +76,9 @@ std::vector<Detection> best_detections(const RawDetections& raw, int most) {
   std::vector<Candidate> cells;
   for (int cell = 0; cell < raw.cells(); ++cell) {
     const float* logits = raw.logits.data() + static_cast<std::size_t>(cell) * classes;
-    Candidate best{0, cell, -1};
-    for (int c = 0; c < raw.classes; ++c) {
-      if (std::isnan(logits[c]) || (best.class_id >= 0 && logits[c] <= best.logit)) continue;
-      best = {logits[c], cell, c};
-    }
-    if (best.class_id >= 0) cells.push_back(best);
+    const float top = largest(logits, raw.classes);
+    const float* first = std::find(logits, logits + classes, top);
+    if (first != logits + classes) cells.push_back({top, cell, static_cast<int>(first - logits)});
   }
   keep_first(cells, most);
   std::vector<Candidate> candidates;

@@ -54,18 +54,26 @@ void DetectorRun::check_size(const PictureView& picture) const {
 RawDetections DetectorRun::finish(ImagePass& pass, const Stream& stream) const {
   RawDetections raw;
   raw.classes = detector_.info().class_count;
-  for (const DetectorLevel& level : detector_.levels(stream)) {
+  const auto levels = detector_.levels(stream);
+  std::size_t cells = 0;
+  for (const DetectorLevel& level : levels) {
     if (level.stride == 0) break;
-    const KeptMap boxes = pass.keep(level.boxes);
-    const KeptMap logits = pass.keep(level.logits);
+    const FeatureMap boxes = pass.map(level.boxes);
+    const FeatureMap logits = pass.map(level.logits);
     if (boxes.channels != 4 || logits.channels != raw.classes || boxes.size != logits.size ||
         level.stride < 0) {
       throw Error(ErrorCode::internal, "a level of predictions has the wrong shape", "levels",
                   "report this to the architecture's author");
     }
     raw.grids.push_back({boxes.size.height, boxes.size.width, level.stride});
-    raw.distances.insert(raw.distances.end(), boxes.values.begin(), boxes.values.end());
-    raw.logits.insert(raw.logits.end(), logits.values.begin(), logits.values.end());
+    cells += static_cast<std::size_t>(raw.grids.back().cells());
+  }
+  // All at once: memory that grows is copied, and comes from the system anew in every pass.
+  raw.distances.reserve(4 * cells);
+  raw.logits.reserve(cells * static_cast<std::size_t>(raw.classes));
+  for (std::size_t i = 0; i < raw.grids.size(); ++i) {
+    pass.append(levels[i].boxes, raw.distances);
+    pass.append(levels[i].logits, raw.logits);
   }
   return raw;
 }

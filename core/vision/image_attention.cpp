@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <quiver/error.hpp>
 
 #include "core/kernels/kernel_table.hpp"
@@ -19,18 +18,10 @@ std::size_t panels_of(int outputs) {
 
 /// All panels times some pixels that lie in a row.
 void multiply_panels(ConvRow row, int outputs, std::size_t panel_stride) {
-  static constexpr auto kOnes = [] {
-    std::array<float, 2 * kPanelOutputs> ones{};
-    ones.fill(1.0F);
-    return ones;
-  }();
-  static constexpr std::array<float, 2 * kPanelOutputs> kZeros{};
   const auto panels = static_cast<int>(panels_of(outputs));
   const float* weights = row.weights;
   float* out = row.out;
   row.panel_stride = panel_stride;
-  row.scale = kOnes.data();
-  row.bias = kZeros.data();
   for (int panel = 0; panel < panels; panel += row.panels) {
     row.panels = std::min(2, panels - panel);
     row.weights = weights + static_cast<std::size_t>(panel) * panel_stride;
@@ -52,8 +43,8 @@ void ImagePass::attend(const FeatureMap& qkv, const MapAttentionSpec& spec, int 
   // `value_width` outputs.
   const std::size_t key_floats = panels_of(pixels) * key_width * kLanes;
   const std::size_t value_floats = panels_of(spec.value_width) * count * kLanes;
-  const FloatMemory memory = allocate_floats(key_floats + value_floats);
-  float* keys = memory.get();
+  const int buffer = memory_.take(key_floats + value_floats);
+  float* keys = memory_.data(buffer);
   float* values = keys + key_floats;
   std::fill_n(keys, key_floats + value_floats, 0.0F);
   for (int y = 0; y < qkv.size.height; ++y) {
@@ -95,6 +86,7 @@ void ImagePass::attend(const FeatureMap& qkv, const MapAttentionSpec& spec, int 
     row.out_stride = target.pixel;
     multiply_panels(row, spec.value_width, count * kLanes);
   });
+  memory_.give_back(buffer);
 }
 
 Tensor ImagePass::attention(Tensor qkv, const MapAttentionSpec& spec) {

@@ -174,6 +174,7 @@ Tensor ImagePass::conv2d(Tensor x, Conv2d conv, Tensor residual) {
                   part.name, "report this to the architecture's author");
     }
   }
+  if (part.kernel > 1) pad(source);
   const Tensor result = make(size, part.outputs);
   const FeatureMap* added = residual ? &maps_[static_cast<std::size_t>(other.id)] : nullptr;
   const FeatureMap& input = data(source, "conv2d");
@@ -181,8 +182,10 @@ Tensor ImagePass::conv2d(Tensor x, Conv2d conv, Tensor residual) {
     convolve_packed(input, part, *packed, is_fused(part.activation) ? added : nullptr, result);
   } else if (part.is_depthwise) {
     convolve_depthwise(input.parts.front(), part, panels_.find(conv), added, result);
+  } else if (const ConvPanels& panels = panels_.find(conv); panels.scheme != nullptr) {
+    convolve_transformed(input, part, panels, is_fused(part.activation) ? added : nullptr, result);
   } else {
-    convolve(input, part, panels_.find(conv), added, result);
+    convolve(input, part, panels, added, result);
   }
   if (is_fused(part.activation)) return result;
   MapPart& target = this->part(result);

@@ -1,6 +1,8 @@
 // Memory for the feature maps of a pass, reused map by map.
 #include "core/vision/image_memory.hpp"
 
+#include <sys/mman.h>
+
 #include <cstdlib>
 #include <limits>
 #include <quiver/error.hpp>
@@ -12,14 +14,19 @@ void FreeMemory::operator()(void* memory) const noexcept {
 }
 
 FloatMemory allocate_floats(std::size_t count) {
-  constexpr std::size_t kAlignment = 64;
+  // Large maps lie in huge pages where the system has them: a pass walks over tens of megabytes.
+  constexpr std::size_t kHugePage = std::size_t{2} << 20U;
+  constexpr std::size_t kLeastAlignment = 64;
   constexpr std::size_t kLimit = std::numeric_limits<std::ptrdiff_t>::max() / sizeof(float);
   // Some floats more than asked for: kernels read whole vectors at the end of a map.
   constexpr std::size_t kBeyond = 64;
   void* memory = nullptr;
   if (count < kLimit - 2 * kBeyond) {
     const std::size_t bytes = (count + kBeyond) * sizeof(float);
-    memory = std::aligned_alloc(kAlignment, (bytes + kAlignment - 1) / kAlignment * kAlignment);
+    const std::size_t alignment = bytes < kHugePage ? kLeastAlignment : kHugePage;
+    const std::size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    memory = std::aligned_alloc(alignment, rounded);
+    if (memory != nullptr && alignment == kHugePage) ::madvise(memory, rounded, MADV_HUGEPAGE);
   }
   if (memory == nullptr) {
     throw Error(ErrorCode::resources, "there is not enough memory for a feature map", {},

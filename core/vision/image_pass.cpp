@@ -42,14 +42,15 @@ void copy_row(const FeatureMap& map, int y, float* target, std::size_t stride) {
   }
 }
 
-void zero_border(MapPart& part, MapSize size) {
-  const std::size_t row = part.row * sizeof(float);
-  const std::size_t pixel = part.pixel * sizeof(float);
-  std::memset(part.at(-1, -1), 0, row);
-  std::memset(part.at(size.height, -1), 0, row);
-  for (int y = 0; y < size.height; ++y) {
-    std::memset(part.at(y, -1), 0, pixel);
-    std::memset(part.at(y, size.width), 0, pixel);
+/// Zeros in `count` pixels next to each other.
+void zero_pixels(const MapPart& part, float* target, int count) {
+  const auto channels = static_cast<std::size_t>(part.channels);
+  if (part.pixel == channels) {
+    std::memset(target, 0, static_cast<std::size_t>(count) * channels * sizeof(float));
+    return;
+  }
+  for (int i = 0; i < count; ++i, target += part.pixel) {
+    std::memset(target, 0, channels * sizeof(float));
   }
 }
 
@@ -87,7 +88,6 @@ Tensor ImagePass::make(MapSize size, int channels) {
   MapPart part{nullptr, pixel, row, channels, -1};
   part.buffer = memory_.take(row * (static_cast<std::size_t>(size.height) + 2));
   part.origin = memory_.data(part.buffer) + row + pixel;
-  zero_border(part, size);
   return add_map({size, channels, {part}});
 }
 
@@ -97,6 +97,20 @@ const FeatureMap& ImagePass::data(Tensor x, const char* operation) const {
     throw misfit("a map is used that does not exist or has ended", operation);
   }
   return maps_[static_cast<std::size_t>(x.id)];
+}
+
+void ImagePass::pad(Tensor x) {
+  FeatureMap& map = maps_[static_cast<std::size_t>(x.id)];
+  if (map.has_zeros) return;
+  map.has_zeros = true;
+  for (MapPart& part : map.parts) {
+    zero_pixels(part, part.at(-1, -1), map.size.width + 2);
+    zero_pixels(part, part.at(map.size.height, -1), map.size.width + 2);
+    for (int y = 0; y < map.size.height; ++y) {
+      zero_pixels(part, part.at(y, -1), 1);
+      zero_pixels(part, part.at(y, map.size.width), 1);
+    }
+  }
 }
 
 Tensor ImagePass::joined(Tensor x, const char* operation) {
@@ -115,13 +129,19 @@ FeatureMap ImagePass::map(Tensor x) const {
 KeptMap ImagePass::keep(Tensor x) const {
   const FeatureMap& source = data(x, "keep");
   KeptMap kept{source.size, source.channels, {}};
+  append(x, kept.values);
+  return kept;
+}
+
+void ImagePass::append(Tensor x, std::vector<float>& values) const {
+  const FeatureMap& source = data(x, "append");
   const auto channels = static_cast<std::size_t>(source.channels);
   const std::size_t row = static_cast<std::size_t>(source.size.width) * channels;
-  kept.values.resize(row * static_cast<std::size_t>(source.size.height));
+  const std::size_t begin = values.size();
+  values.resize(begin + row * static_cast<std::size_t>(source.size.height));
   for (int y = 0; y < source.size.height; ++y) {
-    copy_row(source, y, kept.values.data() + static_cast<std::size_t>(y) * row, channels);
+    copy_row(source, y, values.data() + begin + static_cast<std::size_t>(y) * row, channels);
   }
-  return kept;
 }
 
 Tensor ImagePass::adopt(const KeptMap& kept) {

@@ -38,12 +38,13 @@ struct MapPart {
   }
 };
 
-/// A feature map: parts side by side, so that joining channels copies nothing. Every part has a
-/// border of one pixel of zeros, which is what convolutions of 3 x 3 are padded with.
+/// A feature map: parts side by side, so that joining channels copies nothing. Every part has room
+/// for a border of one pixel, zeros once a convolution of 3 x 3 has asked for its padding.
 struct FeatureMap {
   MapSize size;
   int channels = 0;
   std::vector<MapPart> parts;
+  bool has_zeros = false;
 };
 
 /// A map kept outside of any pass: [height * width, channels].
@@ -78,6 +79,8 @@ class ImagePass : public Ops, public ImageOps {
   FeatureMap map(Tensor x) const;
   /// The values [pixels, channels] of a map, side by side.
   KeptMap keep(Tensor x) const;
+  /// The same values, behind those of `values`.
+  void append(Tensor x, std::vector<float>& values) const;
   /// A map with kept values.
   Tensor adopt(const KeptMap& kept);
 
@@ -112,11 +115,13 @@ class ImagePass : public Ops, public ImageOps {
   Tensor softmax(Tensor x) override;
 
  private:
-  /// A map with its border zeroed and its values unspecified.
+  /// A map whose values and border are unspecified.
   Tensor make(MapSize size, int channels);
   Tensor adopt_values(MapSize size, int channels, std::span<const float> values);
   Tensor add_map(FeatureMap map);
   const FeatureMap& data(Tensor x, const char* operation) const;
+  /// Fills the border of a map with zeros.
+  void pad(Tensor x);
   /// The same map in one part.
   Tensor joined(Tensor x, const char* operation);
   MapPart& part(Tensor x) { return maps_[static_cast<std::size_t>(x.id)].parts.front(); }
@@ -126,6 +131,8 @@ class ImagePass : public Ops, public ImageOps {
   Tensor combine(Tensor a, Tensor b, const char* operation, const Function& function);
   void convolve(const FeatureMap& x, const Conv2dPart& conv, const ConvPanels& panels,
                 const FeatureMap* residual, Tensor out);
+  void convolve_transformed(const FeatureMap& x, const Conv2dPart& conv, const ConvPanels& panels,
+                            const FeatureMap* residual, Tensor out);
   void convolve_packed(const FeatureMap& x, const Conv2dPart& conv, const PackedConv& packed,
                        const FeatureMap* residual, Tensor out);
   void convolve_depthwise(const MapPart& x, const Conv2dPart& conv, const ConvPanels& panels,

@@ -33,7 +33,9 @@ struct Policy {
   }
   static Float zero() { return _mm256_setzero_ps(); }
   static Float broadcast(const float* p) { return _mm256_broadcast_ss(p); }
+  static Float all(float value) { return _mm256_set1_ps(value); }
   static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
+  static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
   static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 
   /// x / (1 + e^-x), e^-x = 2^n e^r as in elements.inc.
@@ -60,8 +62,15 @@ struct Policy {
 };
 
 #include "core/kernels/image_kernels.inc"
+#include "core/kernels/winograd_kernels.inc"
 
-constexpr ImageKernels kKernels = {1, convolve<Policy>, depthwise<Policy>, finish<Policy>};
+constexpr ImageKernels kKernels = {
+    1,
+    convolve<Policy>,
+    depthwise<Policy>,
+    finish<Policy>,
+    {{winograd_input<Policy, WinogradByOne>, winograd_output<Policy, WinogradByOne>},
+     {winograd_input<Policy, WinogradByTwo>, winograd_output<Policy, WinogradByTwo>}}};
 
 }  // namespace
 

@@ -30,14 +30,23 @@ struct Policy {
   }
   static Float zero() { return Float{}; }
   static Float broadcast(const float* p) { return elements::all(*p); }
+  static Float all(float value) { return elements::all(value); }
   static Float add(const Float& a, const Float& b) { return a + b; }
+  static Float mul(const Float& a, const Float& b) { return a * b; }
   static Float fma(const Float& a, const Float& b, const Float& c) { return a * b + c; }
   static Float silu(const Float& x) { return x / (1.0F + elements::exp_of(-x)); }
 };
 
 #include "core/kernels/image_kernels.inc"
+#include "core/kernels/winograd_kernels.inc"
 
-constexpr ImageKernels kKernels = {1, convolve<Policy>, depthwise<Policy>, finish<Policy>};
+constexpr ImageKernels kKernels = {
+    1,
+    convolve<Policy>,
+    depthwise<Policy>,
+    finish<Policy>,
+    {{winograd_input<Policy, WinogradByOne>, winograd_output<Policy, WinogradByOne>},
+     {winograd_input<Policy, WinogradByTwo>, winograd_output<Policy, WinogradByTwo>}}};
 
 }  // namespace
 
