@@ -69,6 +69,10 @@ struct CodeConvRow {
   std::size_t out_stride = 0;
   int pixels = 0;
   ActivationFormat format = ActivationFormat::int8;
+  /// What becomes codes next, `ahead_pixels` pixels of each, fetched while these products compute.
+  const MapValues* ahead = nullptr;
+  int ahead_count = 0;
+  int ahead_pixels = 0;
 };
 
 /// Convolutions on codes. Codes and integer sums are the same in every table; what is computed from

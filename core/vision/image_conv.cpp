@@ -174,7 +174,7 @@ Tensor ImagePass::conv2d(Tensor x, Conv2d conv, Tensor residual) {
                   part.name, "report this to the architecture's author");
     }
   }
-  if (part.kernel > 1) pad(source);
+  if (part.kernel > 1 && packed == nullptr) pad(source);
   const Tensor result = make(size, part.outputs);
   const FeatureMap* added = residual ? &maps_[static_cast<std::size_t>(other.id)] : nullptr;
   const FeatureMap& input = data(source, "conv2d");

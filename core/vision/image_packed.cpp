@@ -42,6 +42,14 @@ struct CodedMap {
     return static_cast<std::size_t>(packed.width * code_bytes(packed.format));
   }
   std::size_t line_bytes() const { return static_cast<std::size_t>(pixels()) * pixel_bytes(); }
+  /// The same without those.
+  int line_pixels() const { return is_single() ? size.width : x.size.width; }
+  /// The row of the map that is line `line` of a band whose first row of the result is `first`.
+  int row_at(int first, int line) const {
+    return first * conv.stride + line * (is_single() ? conv.stride : 1) - conv.kernel / 2;
+  }
+  /// The first line of so many rows of the result.
+  int line_at(int row) const { return row * (is_single() ? 1 : conv.stride); }
   /// Pixels that share a factor: a whole line where the products of neighbours are to be added up
   /// as integers.
   int block() const { return is_single() ? kBlockPixels : x.size.width; }
@@ -96,6 +104,15 @@ void write_zero_pixel(std::byte* pixel, const CodedMap& map, float zero) {
   }
 }
 
+/// Adds the values of row `y` of the map, if it has that.
+void find_values(const CodedMap& map, int y, std::vector<MapValues>& values) {
+  if (y < 0 || y >= map.x.size.height) return;
+  const auto step = static_cast<std::size_t>(map.is_single() ? map.conv.stride : 1);
+  for (const MapPart& part : map.x.parts) {
+    values.push_back({part.at(y, 0), part.pixel * step, part.channels});
+  }
+}
+
 /// Line `line` of a band from row `y` of the map, which may lie outside of it.
 void encode_line(const CodedMap& map, const BandCodes& band, int line, int y) {
   const auto index = static_cast<std::size_t>(line);
@@ -104,22 +121,20 @@ void encode_line(const CodedMap& map, const BandCodes& band, int line, int y) {
   float* factors = band.factors + index * map.factors();
   float* zeros = band.zeros + index * map.factors();
   std::int32_t* sums = band.sums + index * map.packed.blocks.size() * pixels;
-  const bool is_outside = y < 0 || y >= map.x.size.height;
-  if (is_outside || map.packed.width != map.conv.inputs) std::memset(codes, 0, map.line_bytes());
-  if (is_outside) {
+  std::vector<MapValues> values;
+  find_values(map, y, values);
+  if (values.empty() || map.packed.width != map.conv.inputs) {
+    std::memset(codes, 0, map.line_bytes());
+  }
+  if (values.empty()) {
     *factors = *zeros = 0;
     std::fill_n(sums, map.packed.blocks.size() * pixels, 0);
     return;
   }
-  std::vector<MapValues> values;
-  const int step = map.is_single() ? map.conv.stride : 1;
-  for (const MapPart& part : map.x.parts) {
-    values.push_back({part.at(y, 0), part.pixel * static_cast<std::size_t>(step), part.channels});
-  }
   EncodeRow row;
   row.values = values.data();
   row.value_count = static_cast<int>(values.size());
-  row.pixels = map.is_single() ? map.size.width : map.x.size.width;
+  row.pixels = map.line_pixels();
   row.block = map.block();
   row.format = map.packed.format;
   row.out = map.is_single() ? codes : codes + map.pixel_bytes();
@@ -226,20 +241,30 @@ void ImagePass::convolve_packed(const FeatureMap& x, const Conv2dPart& conv,
     const int first = static_cast<int>(std::int64_t{rows} * task / bands);
     const int last = static_cast<int>(std::int64_t{rows} * (task + 1) / bands);
     const BandCodes band(map, last - first, memory_.scratch(worker, floats));
-    const int step = map.is_single() ? conv.stride : 1;
-    for (int line = 0; line < map.lines(last - first); ++line) {
-      encode_line(map, band, line, first * conv.stride + line * step - conv.kernel / 2);
-    }
+    std::vector<MapValues> ahead;
     std::vector<CodeRun> runs;
+    int encoded = 0;
     for (int output = 0, count = 0; output < conv.outputs; output += count) {
       count = is_at_once ? conv.outputs : std::min(kOutputStep, conv.outputs - output);
       for (int y = first; y < last; ++y) {
+        const int next = map.lines(y + 1 - first);
+        for (; encoded < next; ++encoded) {
+          encode_line(map, band, encoded, map.row_at(first, encoded));
+        }
+        ahead.clear();
+        if (encoded == next && y + 1 < last) {
+          for (int line = next; line < map.lines(y + 2 - first); ++line) {
+            find_values(map, map.row_at(first, line), ahead);
+          }
+        }
         CodeConvRow sums;
         sums.out = target.origin + target.row * static_cast<std::size_t>(y) + output;
         sums.out_stride = target.pixel;
         sums.outputs = count;
-        const int line = (y - first) * (map.is_single() ? 1 : conv.stride);
-        convolve_line(map, band, line, output, runs, sums);
+        sums.ahead = ahead.data();
+        sums.ahead_count = static_cast<int>(ahead.size());
+        sums.ahead_pixels = map.line_pixels();
+        convolve_line(map, band, map.line_at(y - first), output, runs, sums);
         ConvRow row;
         row.out = sums.out;
         row.out_stride = sums.out_stride;
