@@ -36,27 +36,26 @@ struct Policy {
   static Float all(float value) { return _mm256_set1_ps(value); }
   static Float add(Float a, Float b) { return _mm256_add_ps(a, b); }
   static Float mul(Float a, Float b) { return _mm256_mul_ps(a, b); }
+  /// g++ moves sums from register to register until one is left in memory, and then waits for it.
+  static void keep(Float& v) { __asm__("" : "+x"(v)); }
   static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 
-  /// x / (1 + e^-x), e^-x = 2^n e^r as in elements.inc.
+  /// x / (1 + 2^(n + f)) with the best polynomial of degree 5 for 2^f, |f| <= 1/2. Beyond 87 the
+  /// exponent stays there: n is added to the bits of the power of f.
   static Float silu(Float x) {
     const Float bounded =
         _mm256_max_ps(_mm256_min_ps(_mm256_set1_ps(87.0F), x), _mm256_set1_ps(-87.0F));
-    const Float y = _mm256_sub_ps(_mm256_setzero_ps(), bounded);
-    const Float n = _mm256_round_ps(_mm256_mul_ps(y, _mm256_set1_ps(1.44269504088896341F)),
-                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    Float r = _mm256_fnmadd_ps(n, _mm256_set1_ps(0.693359375F), y);
-    r = _mm256_fnmadd_ps(n, _mm256_set1_ps(-2.12194440e-4F), r);
-    Float p = _mm256_set1_ps(1.9875691500e-4F);
-    p = fma(p, r, _mm256_set1_ps(1.3981999507e-3F));
-    p = fma(p, r, _mm256_set1_ps(8.3334519073e-3F));
-    p = fma(p, r, _mm256_set1_ps(4.1665795894e-2F));
-    p = fma(p, r, _mm256_set1_ps(1.6666665459e-1F));
-    p = fma(p, r, _mm256_set1_ps(5.0000001201e-1F));
-    p = fma(p, _mm256_mul_ps(r, r), _mm256_add_ps(r, _mm256_set1_ps(1.0F)));
-    const __m256i exponent =
-        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23);
-    const Float power = _mm256_mul_ps(p, _mm256_castsi256_ps(exponent));
+    const Float t = _mm256_mul_ps(bounded, _mm256_set1_ps(-1.44269504088896341F));
+    const Float n = _mm256_round_ps(t, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const Float f = _mm256_sub_ps(t, n);
+    Float p = _mm256_set1_ps(1.3276472455e-3F);
+    p = fma(p, f, _mm256_set1_ps(9.6755409613e-3F));
+    p = fma(p, f, _mm256_set1_ps(5.5507130921e-2F));
+    p = fma(p, f, _mm256_set1_ps(2.4022120237e-1F));
+    p = fma(p, f, _mm256_set1_ps(6.9314694405e-1F));
+    p = fma(p, f, _mm256_set1_ps(1.0F));
+    const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(n), 23);
+    const Float power = _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
     return _mm256_div_ps(x, _mm256_add_ps(power, _mm256_set1_ps(1.0F)));
   }
 };

@@ -34,6 +34,8 @@ struct Policy {
   static Float all(float value) { return _mm512_set1_ps(value); }
   static Float add(Float a, Float b) { return _mm512_add_ps(a, b); }
   static Float mul(Float a, Float b) { return _mm512_mul_ps(a, b); }
+  /// g++ moves sums from register to register until one is left in memory, and then waits for it.
+  static void keep(Float& v) { __asm__("" : "+v"(v)); }
   static Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 
   /// x / (1 + 2^(n + f)) with a polynomial for 2^f, |f| <= 1/2, and the quotient by one Newton

@@ -33,6 +33,7 @@ struct Policy {
   static Float all(float value) { return elements::all(value); }
   static Float add(const Float& a, const Float& b) { return a + b; }
   static Float mul(const Float& a, const Float& b) { return a * b; }
+  static void keep(Float&) {}
   static Float fma(const Float& a, const Float& b, const Float& c) { return a * b + c; }
   static Float silu(const Float& x) { return x / (1.0F + elements::exp_of(-x)); }
 };
