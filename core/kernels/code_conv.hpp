@@ -4,15 +4,13 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "core/kernels/image_kernels.hpp"
 #include "core/kernels/packed_weights.hpp"
 
 namespace quiver {
 
 /// Inputs that are multiplied together: every pixel's codes are filled up to whole units.
 inline constexpr int kUnitCodes = 4;
-
-/// Outputs whose weights lie side by side: a panel.
-inline constexpr int kCodePanel = 16;
 
 /// Channels of a row of pixels that lie together: pixel p has `channels` values at x + p * stride.
 struct MapValues {
@@ -45,7 +43,7 @@ struct CodeRun {
   int group = 0;  ///< Which of the scales belongs to these weights.
 };
 
-/// `pixels` pixels of a result, before what comes after the sum: of output o
+/// A row of pixels of a result, whose output o before what comes after the sum is
 ///   pixel_factor * (sum over runs of row_factor * scale * integer sum + sum over terms of
 ///   value[term][o] * factor[term][pixel])
 /// with one fused multiply-add a run and a term, in their order.
@@ -55,7 +53,7 @@ struct CodeConvRow {
   std::size_t stride = 0;  ///< Bytes from a pixel's codes to those of the next.
   const float* row_factors = nullptr;
   const float* pixel_factors = nullptr;  ///< nullptr = 1
-  const float* terms = nullptr;          ///< [term_count][pixels]
+  const float* terms = nullptr;          ///< [term_count][end.pixels]
   int term_count = 0;
   /// By panel `panel_bytes`: the units of the runs one after another, of each the codes of 16
   /// outputs. Where the table's codes take two bytes a unit's weights are 0, 2, 1, 3.
@@ -64,10 +62,7 @@ struct CodeConvRow {
   /// By panel: [groups][16] scales, then [term_count][16] values of the terms.
   const float* parameters = nullptr;
   int groups = 0;
-  int outputs = 0;
-  float* out = nullptr;
-  std::size_t out_stride = 0;
-  int pixels = 0;
+  ConvRow end;  ///< What comes after the sum, and where it goes; any number of outputs.
   ActivationFormat format = ActivationFormat::int8;
   /// What becomes codes next, `ahead_pixels` pixels of each, fetched while these products compute.
   const MapValues* ahead = nullptr;

@@ -16,7 +16,7 @@ constexpr std::size_t kBandBytes = 128U << 10U;
 constexpr std::size_t kWeightBytes = 384U << 10U;
 
 // Outputs at a time where they do not.
-constexpr int kOutputStep = 2 * kCodePanel;
+constexpr int kOutputStep = 2 * kPanelOutputs;
 
 // Pixels of a row that share a factor where the kernel looks at one pixel only: finding a range for
 // each by itself would take as long as the products do.
@@ -190,7 +190,8 @@ void find_terms(const CodedMap& map, const BandCodes& band, int line) {
   }
 }
 
-/// Outputs [output, output + row.outputs) of the row of the result that begins at a band's `line`.
+/// Outputs [output, output + row.end.outputs) of the row of the result that begins at a band's
+/// `line`.
 void convolve_line(const CodedMap& map, const BandCodes& band, int line, int output,
                    std::vector<CodeRun>& runs, CodeConvRow& row) {
   static constexpr float kOne = 1.0F;
@@ -202,7 +203,7 @@ void convolve_line(const CodedMap& map, const BandCodes& band, int line, int out
     runs.push_back(
         {codes + run.begin * code_bytes(map.packed.format), run.units, run.row, run.group});
   }
-  const auto panel = static_cast<std::size_t>(output / kCodePanel);
+  const auto panel = static_cast<std::size_t>(output / kPanelOutputs);
   const int parameters = map.packed.groups + map.packed.terms();
   row.runs = runs.data();
   row.run_count = static_cast<int>(runs.size());
@@ -215,9 +216,8 @@ void convolve_line(const CodedMap& map, const BandCodes& band, int line, int out
       reinterpret_cast<const std::byte*>(map.packed.weights.get()) + panel * map.packed.panel_bytes;
   row.panel_bytes = map.packed.panel_bytes;
   row.parameters =
-      map.packed.parameters.get() + panel * static_cast<std::size_t>(parameters * kCodePanel);
+      map.packed.parameters.get() + panel * static_cast<std::size_t>(parameters * kPanelOutputs);
   row.groups = map.packed.groups;
-  row.pixels = map.size.width;
   row.format = map.packed.format;
   kernels().code_convs->convolve(row);
 }
@@ -234,7 +234,7 @@ void ImagePass::convolve_packed(const FeatureMap& x, const Conv2dPart& conv,
   const int fitting = static_cast<int>(kBandBytes / map.line_bytes());
   int bands = (rows - 1) / std::max(1, fitting / conv.stride) + 1;
   if (threads_.threads() > 1) bands = std::min(rows, std::max(bands, 4 * threads_.threads()));
-  const auto panels = static_cast<std::size_t>((conv.outputs + kCodePanel - 1) / kCodePanel);
+  const auto panels = static_cast<std::size_t>((conv.outputs + kPanelOutputs - 1) / kPanelOutputs);
   const bool is_at_once = panels * packed.panel_bytes <= kWeightBytes;
   const std::size_t floats = BandCodes(map, (rows - 1) / bands + 1, nullptr).floats;
   threads_.run(bands, [&](int task, int worker) {
@@ -257,27 +257,22 @@ void ImagePass::convolve_packed(const FeatureMap& x, const Conv2dPart& conv,
             find_values(map, map.row_at(first, line), ahead);
           }
         }
-        CodeConvRow sums;
-        sums.out = target.origin + target.row * static_cast<std::size_t>(y) + output;
-        sums.out_stride = target.pixel;
-        sums.outputs = count;
-        sums.ahead = ahead.data();
-        sums.ahead_count = static_cast<int>(ahead.size());
-        sums.ahead_pixels = map.line_pixels();
-        convolve_line(map, band, map.line_at(y - first), output, runs, sums);
-        ConvRow row;
-        row.out = sums.out;
-        row.out_stride = sums.out_stride;
-        row.outputs = count;
-        row.pixels = out.size.width;
-        row.scale = packed.scale.data() + output;
-        row.bias = packed.bias.data() + output;
-        row.is_silu = conv.activation == Activation::silu;
+        CodeConvRow row;
+        row.ahead = ahead.data();
+        row.ahead_count = static_cast<int>(ahead.size());
+        row.ahead_pixels = map.line_pixels();
+        row.end.out = target.origin + target.row * static_cast<std::size_t>(y) + output;
+        row.end.out_stride = target.pixel;
+        row.end.outputs = count;
+        row.end.pixels = out.size.width;
+        row.end.scale = packed.scale.data() + output;
+        row.end.bias = packed.bias.data() + output;
+        row.end.is_silu = conv.activation == Activation::silu;
         if (residual != nullptr) {
-          row.residual = residual->parts.front().at(y, 0) + output;
-          row.residual_stride = residual->parts.front().pixel;
+          row.end.residual = residual->parts.front().at(y, 0) + output;
+          row.end.residual_stride = residual->parts.front().pixel;
         }
-        kernels().images->finish(row);
+        convolve_line(map, band, map.line_at(y - first), output, runs, row);
       }
     }
   });

@@ -100,15 +100,15 @@ void write_weights(const Conv2dPart& part, const StoredCodes& stored, PackedConv
   constexpr std::array<int, kUnitCodes> kWide{0, 2, 1, 3};
   const auto& order = is_narrow ? kNarrow : kWide;
   auto* bytes = reinterpret_cast<std::byte*>(conv.weights.get());
-  const int panels = (part.outputs + kCodePanel - 1) / kCodePanel;
+  const int panels = (part.outputs + kPanelOutputs - 1) / kPanelOutputs;
   for (int panel = 0; panel < panels; ++panel) {
     for (const PackedConv::Run& run : conv.runs) {
       for (int place = run.begin; place < run.begin + run.units * kUnitCodes; ++place) {
         const int column = column_at(part, conv, run, place);
         const int in_unit = order[static_cast<std::size_t>(place % kUnitCodes)];
-        std::byte* unit = bytes + (place - run.begin) / kUnitCodes * kCodePanel * kUnitCodes;
-        for (int lane = 0; lane < kCodePanel; ++lane) {
-          const int output = panel * kCodePanel + lane;
+        std::byte* unit = bytes + (place - run.begin) / kUnitCodes * kPanelOutputs * kUnitCodes;
+        for (int lane = 0; lane < kPanelOutputs; ++lane) {
+          const int output = panel * kPanelOutputs + lane;
           const bool is_none = column < 0 || output >= part.outputs;
           unit[lane * kUnitCodes + in_unit] =
               static_cast<std::byte>(is_none ? 0U
@@ -116,7 +116,7 @@ void write_weights(const Conv2dPart& part, const StoredCodes& stored, PackedConv
                                                            static_cast<std::size_t>(column)));
         }
       }
-      bytes += run.units * kCodePanel * kUnitCodes;
+      bytes += run.units * kPanelOutputs * kUnitCodes;
     }
   }
 }
@@ -126,15 +126,16 @@ void write_parameters(const Conv2dPart& part, const StoredCodes& stored, PackedC
   const auto columns = static_cast<std::size_t>(part.kernel * part.inputs);
   const std::size_t rows = groups + static_cast<std::size_t>(conv.terms());
   for (std::size_t o = 0; o < static_cast<std::size_t>(part.outputs); ++o) {
-    float* target = conv.parameters.get() + o / kCodePanel * rows * kCodePanel + o % kCodePanel;
+    float* target =
+        conv.parameters.get() + o / kPanelOutputs * rows * kPanelOutputs + o % kPanelOutputs;
     for (std::size_t g = 0; g < groups; ++g) {
-      target[g * kCodePanel] = stored.scale(o, g);
-      target[(groups + g) * kCodePanel] = stored.bias(o, g);
+      target[g * kPanelOutputs] = stored.scale(o, g);
+      target[(groups + g) * kPanelOutputs] = stored.bias(o, g);
     }
     for (std::size_t row = 0; row < static_cast<std::size_t>(part.kernel); ++row) {
       double sum = 0;
       for (std::size_t i = 0; i < columns; ++i) sum += stored.weight(o, row * columns + i);
-      target[(2 * groups + row) * kCodePanel] = static_cast<float>(sum);
+      target[(2 * groups + row) * kPanelOutputs] = static_cast<float>(sum);
     }
   }
 }
@@ -162,20 +163,20 @@ PackedConv pack_conv(const Conv2dPart& part, ActivationFormat format) {
   lay_out(part, conv);
   std::size_t units = 0;
   for (const PackedConv::Run& run : conv.runs) units += static_cast<std::size_t>(run.units);
-  conv.panel_bytes = units * kCodePanel * kUnitCodes;
-  const auto panels = static_cast<std::size_t>((part.outputs + kCodePanel - 1) / kCodePanel);
+  conv.panel_bytes = units * kPanelOutputs * kUnitCodes;
+  const auto panels = static_cast<std::size_t>((part.outputs + kPanelOutputs - 1) / kPanelOutputs);
   conv.weights = allocate_floats(panels * conv.panel_bytes / sizeof(float));
   const std::size_t parameters =
-      panels * static_cast<std::size_t>(conv.groups + conv.terms()) * kCodePanel;
+      panels * static_cast<std::size_t>(conv.groups + conv.terms()) * kPanelOutputs;
   conv.parameters = allocate_floats(parameters);
   std::fill_n(conv.parameters.get(), parameters, 0.0F);
   const StoredCodes stored(matrix);
   write_weights(part, stored, conv);
   write_parameters(part, stored, conv);
   conv.scale = part.scale;
-  conv.scale.resize(panels * kCodePanel, 1.0F);
+  conv.scale.resize(panels * kPanelOutputs, 1.0F);
   conv.bias = part.bias;
-  conv.bias.resize(panels * kCodePanel, 0.0F);
+  conv.bias.resize(panels * kPanelOutputs, 0.0F);
   return conv;
 }
 

@@ -9,13 +9,13 @@
 namespace quiver {
 namespace {
 
+#include "core/kernels/avx2/floats.inc"
 #include "core/kernels/code_conv.inc"
+#include "core/kernels/image_kernels.inc"
 #include "core/kernels/x86_code_conv.inc"
 
-struct Policy : X86Codes<false> {
+struct Policy : FloatVectors, X86Codes<false> {
   using Int = __m256i;
-  using Float = __m256;
-  static constexpr int kLanes = 8;
   static constexpr int kPanels = 1;
   /// With a unit's weights, a product and a broadcast code in the 16 registers.
   template <int, ActivationFormat>
@@ -33,25 +33,16 @@ struct Policy : X86Codes<false> {
   template <ActivationFormat>
   using Weights = Words;
 
-  static void add(Int& sum, Int weights, const std::byte* x) {
+  static void add_words(Int& sum, Int weights, const std::byte* x) {
     sum = _mm256_add_epi32(sum, _mm256_madd_epi16(weights, _mm256_set1_epi32(load_word(x))));
     pin(sum);
   }
   static void dot(Int& sum, const Words& w, const std::byte* x) {
-    add(sum, w.first, x);
-    add(sum, w.last, x + 4);
+    add_words(sum, w.first, x);
+    add_words(sum, w.last, x + 4);
   }
   static Int zero_int() { return _mm256_setzero_si256(); }
-  static Float zero_float() { return _mm256_setzero_ps(); }
   static Float to_float(Int v) { return _mm256_cvtepi32_ps(v); }
-  static Float load(const float* p) { return _mm256_loadu_ps(p); }
-  static Float broadcast(const float* p) { return _mm256_broadcast_ss(p); }
-  static Float multiply(Float a, Float b) { return _mm256_mul_ps(a, b); }
-  static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
-  static void store_first(float* p, int count, Float v) {
-    if (count >= kLanes) return _mm256_storeu_ps(p, v);
-    _mm256_maskstore_ps(p, first_lanes(count), v);
-  }
 };
 
 constexpr CodeConvKernels kKernels = {

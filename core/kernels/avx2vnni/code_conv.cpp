@@ -9,7 +9,9 @@
 namespace quiver {
 namespace {
 
+#include "core/kernels/avx2/floats.inc"
 #include "core/kernels/code_conv.inc"
+#include "core/kernels/image_kernels.inc"
 #include "core/kernels/x86_code_conv.inc"
 
 // Built for the AVX-512 form of the instructions too, as avx2vnni/packed.cpp is.
@@ -29,10 +31,8 @@ inline __m256i dot_words(__m256i sum, __m256i codes, __m256i x) {
 #endif
 }
 
-struct Policy : X86Codes<true> {
+struct Policy : FloatVectors, X86Codes<true> {
   using Int = __m256i;
-  using Float = __m256;
-  static constexpr int kLanes = 8;
   static constexpr int kPanels = 1;
   /// With a unit's weights and a broadcast code in the 16 registers.
   template <int, ActivationFormat F>
@@ -62,16 +62,7 @@ struct Policy : X86Codes<true> {
     sum = dot_words(sum, w.last, _mm256_set1_epi32(load_word(x + 4)));
   }
   static Int zero_int() { return _mm256_setzero_si256(); }
-  static Float zero_float() { return _mm256_setzero_ps(); }
   static Float to_float(Int v) { return _mm256_cvtepi32_ps(v); }
-  static Float load(const float* p) { return _mm256_loadu_ps(p); }
-  static Float broadcast(const float* p) { return _mm256_broadcast_ss(p); }
-  static Float multiply(Float a, Float b) { return _mm256_mul_ps(a, b); }
-  static Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
-  static void store_first(float* p, int count, Float v) {
-    if (count >= kLanes) return _mm256_storeu_ps(p, v);
-    _mm256_maskstore_ps(p, first_lanes(count), v);
-  }
 };
 
 constexpr CodeConvKernels kKernels = {

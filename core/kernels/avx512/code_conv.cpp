@@ -9,13 +9,13 @@
 namespace quiver {
 namespace {
 
+#include "core/kernels/avx512/floats.inc"
 #include "core/kernels/code_conv.inc"
+#include "core/kernels/image_kernels.inc"
 #include "core/kernels/x86_code_conv.inc"
 
-struct Policy : X86Codes<false> {
+struct Policy : FloatVectors, X86Codes<false> {
   using Int = __m512i;
-  using Float = __m512;
-  static constexpr int kLanes = 16;
   static constexpr int kPanels = 2;
   /// With their float totals, a unit's weights and a product in the 32 registers.
   template <int Vectors, ActivationFormat>
@@ -33,25 +33,16 @@ struct Policy : X86Codes<false> {
   template <ActivationFormat>
   using Weights = Words;
 
-  static void add(Int& sum, Int weights, const std::byte* x) {
+  static void add_words(Int& sum, Int weights, const std::byte* x) {
     sum = _mm512_add_epi32(sum, _mm512_madd_epi16(weights, _mm512_set1_epi32(load_word(x))));
     pin(sum);
   }
   static void dot(Int& sum, const Words& w, const std::byte* x) {
-    add(sum, w.first, x);
-    add(sum, w.last, x + 4);
+    add_words(sum, w.first, x);
+    add_words(sum, w.last, x + 4);
   }
   static Int zero_int() { return _mm512_setzero_si512(); }
-  static Float zero_float() { return _mm512_setzero_ps(); }
   static Float to_float(Int v) { return _mm512_cvtepi32_ps(v); }
-  static Float load(const float* p) { return _mm512_loadu_ps(p); }
-  static Float broadcast(const float* p) { return _mm512_set1_ps(*p); }
-  static Float multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
-  static Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
-  static void store_first(float* p, int count, Float v) {
-    if (count >= kLanes) return _mm512_storeu_ps(p, v);
-    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << count) - 1U), v);
-  }
 };
 
 constexpr CodeConvKernels kKernels = {

@@ -9,13 +9,13 @@
 namespace quiver {
 namespace {
 
+#include "core/kernels/avx512/floats.inc"
 #include "core/kernels/code_conv.inc"
+#include "core/kernels/image_kernels.inc"
 #include "core/kernels/x86_code_conv.inc"
 
-struct Policy : X86Codes<true> {
+struct Policy : FloatVectors, X86Codes<true> {
   using Int = __m512i;
-  using Float = __m512;
-  static constexpr int kLanes = 16;
   static constexpr int kPanels = 2;
   /// With their float totals and a unit's weights in the 32 registers.
   template <int Vectors, ActivationFormat F>
@@ -40,23 +40,16 @@ struct Policy : X86Codes<true> {
   using Weights = std::conditional_t<F == ActivationFormat::int8, Bytes, Words>;
 
   static void dot(Int& sum, const Bytes& w, const std::byte* x) {
-    sum = _mm512_dpbusd_epi32(sum, w.codes, _mm512_set1_epi32(load_word(x)));
+    // From the function for it g++ copies every sum to and fro, and leaves some in memory.
+    const Int value = _mm512_set1_epi32(load_word(x));
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w.codes), "v"(value));
   }
   static void dot(Int& sum, const Words& w, const std::byte* x) {
     sum = _mm512_dpwssd_epi32(sum, w.first, _mm512_set1_epi32(load_word(x)));
     sum = _mm512_dpwssd_epi32(sum, w.last, _mm512_set1_epi32(load_word(x + 4)));
   }
   static Int zero_int() { return _mm512_setzero_si512(); }
-  static Float zero_float() { return _mm512_setzero_ps(); }
   static Float to_float(Int v) { return _mm512_cvtepi32_ps(v); }
-  static Float load(const float* p) { return _mm512_loadu_ps(p); }
-  static Float broadcast(const float* p) { return _mm512_set1_ps(*p); }
-  static Float multiply(Float a, Float b) { return _mm512_mul_ps(a, b); }
-  static Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
-  static void store_first(float* p, int count, Float v) {
-    if (count >= kLanes) return _mm512_storeu_ps(p, v);
-    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << count) - 1U), v);
-  }
 };
 
 constexpr CodeConvKernels kKernels = {

@@ -13,9 +13,10 @@ namespace quiver {
 namespace {
 
 #include "core/kernels/code_conv.inc"
+#include "core/kernels/generic/floats.inc"
+#include "core/kernels/image_kernels.inc"
 
-struct Policy {
-  static constexpr int kLanes = 16;
+struct Policy : FloatVectors {
   static constexpr int kPanels = 1;
   template <int, ActivationFormat>
   static constexpr int kPixels = 2;
@@ -23,9 +24,6 @@ struct Policy {
   static constexpr int kBytes = F == ActivationFormat::int8 ? 1 : 2;
   struct Int {
     std::int32_t lanes[kLanes];
-  };
-  struct Float {
-    float lanes[kLanes];
   };
 
   /// `Order`: where in a unit the weight of each code lies.
@@ -53,31 +51,11 @@ struct Policy {
     weights.dot(sum, x);
   }
 
-  template <class Function>
-  static Float each(const Function& function) {
-    Float result;
-    for (int i = 0; i < kLanes; ++i) result.lanes[i] = function(i);
-    return result;
-  }
   static Int zero_int() { return {}; }
-  static Float zero_float() { return {}; }
   static Float to_float(const Int& v) {
-    return each([&](int i) { return static_cast<float>(v.lanes[i]); });
-  }
-  static Float load(const float* p) {
-    return each([&](int i) { return p[i]; });
-  }
-  static Float broadcast(const float* p) {
-    return each([&](int) { return *p; });
-  }
-  static Float multiply(const Float& a, const Float& b) {
-    return each([&](int i) { return a.lanes[i] * b.lanes[i]; });
-  }
-  static Float fma(const Float& a, const Float& b, const Float& c) {
-    return each([&](int i) { return a.lanes[i] * b.lanes[i] + c.lanes[i]; });
-  }
-  static void store_first(float* p, int count, const Float& v) {
-    std::copy_n(v.lanes, std::min(count, kLanes), p);
+    float lanes[kLanes];
+    std::copy_n(v.lanes, kLanes, lanes);
+    return load(lanes);
   }
 
   static void range(const float* x, std::size_t stride, int pixels, int channels, float& low,
