@@ -11,7 +11,6 @@ namespace {
 
 #include "core/kernels/avx2/floats.inc"
 #include "core/kernels/code_conv.inc"
-#include "core/kernels/image_kernels.inc"
 #include "core/kernels/x86_code_conv.inc"
 
 // Built for the AVX-512 form of the instructions too, as avx2vnni/packed.cpp is.

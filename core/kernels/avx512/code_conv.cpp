@@ -11,7 +11,6 @@ namespace {
 
 #include "core/kernels/avx512/floats.inc"
 #include "core/kernels/code_conv.inc"
-#include "core/kernels/image_kernels.inc"
 #include "core/kernels/x86_code_conv.inc"
 
 struct Policy : FloatVectors, X86Codes<false> {

@@ -14,7 +14,6 @@ namespace {
 
 #include "core/kernels/code_conv.inc"
 #include "core/kernels/generic/floats.inc"
-#include "core/kernels/image_kernels.inc"
 
 struct Policy : FloatVectors {
   static constexpr int kPanels = 1;
