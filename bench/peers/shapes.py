@@ -108,6 +108,9 @@ class Shape(ABC):
     def mixer_vectors(self, block: int) -> list[Vector]:
         return []
 
+    def attention_layers(self) -> int:
+        return int(self.num_hidden_layers)
+
     def write_header(self, writer: gguf.GGUFWriter) -> None:
         """Everything but tensors; the vocabulary is only a number."""
         writer.add_block_count(self.num_hidden_layers)
@@ -147,6 +150,9 @@ class HybridShape(Shape):
 
     def is_attention(self, block: int) -> bool:
         return (block + 1) % int(self.full_attention_interval) == 0
+
+    def attention_layers(self) -> int:
+        return int(self.num_hidden_layers) // int(self.full_attention_interval)
 
     @property
     def keys(self) -> int:
@@ -202,11 +208,14 @@ class HybridShape(Shape):
 SHAPES: dict[str, type[Shape]] = {"llama": LlamaShape, "qwen3_5": HybridShape}
 
 
-def read_shape(path: Path) -> Shape:
-    config = json.loads(path.read_text())
+def shape_of(config: dict[str, Any]) -> Shape:
     kind = config.get("model_type")
     if kind not in SHAPES:
-        raise SystemExit(f"{path}: model_type is {kind!r}, and only {', '.join(SHAPES)} have a GGUF twin here")
-    text = config.get("text_config", config)
-    text.pop("mtp_num_hidden_layers", None)
+        raise SystemExit(f"model_type is {kind!r}, and only {', '.join(SHAPES)} have a GGUF twin here")
     return SHAPES[kind](config)
+
+
+def read_shape(path: Path) -> Shape:
+    config = json.loads(path.read_text())
+    config.get("text_config", config).pop("mtp_num_hidden_layers", None)
+    return shape_of(config)
