@@ -67,10 +67,6 @@ struct ImageKernels {
   void (*convolve)(const ConvRow& row);
   void (*depthwise)(const DepthwiseRow& row);
 
-  /// The same end for sums that lie in row.out already: scale, bias, SiLU, residual. Looks at no
-  /// runs, weights and panels; any number of outputs.
-  void (*finish)(const ConvRow& row);
-
   /// Of kWinogradSchemes.
   WinogradKernels winograd[2];
 };

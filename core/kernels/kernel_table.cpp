@@ -64,25 +64,29 @@ std::vector<const KernelTable*> find_available() {
                                 &avx2_packed_kernels(),
                                 &avx2_element_kernels(),
                                 &avx2_delta_rule_kernels(),
-                                &avx2_image_kernels()};
+                                &avx2_image_kernels(),
+                                &avx2_code_conv_kernels()};
   static const KernelTable avx2_vnni{"avx2vnni",
                                      &avx2_float_kernels(),
                                      &avx2vnni_packed_kernels(),
                                      &avx2_element_kernels(),
                                      &avx2_delta_rule_kernels(),
-                                     &avx2_image_kernels()};
+                                     &avx2_image_kernels(),
+                                     &avx2vnni_code_conv_kernels()};
   static const KernelTable avx512{"avx512",
                                   &avx512_float_kernels(),
                                   &avx512_packed_kernels(),
                                   &avx512_element_kernels(),
                                   &avx512_delta_rule_kernels(),
-                                  &avx512_image_kernels()};
+                                  &avx512_image_kernels(),
+                                  &avx512_code_conv_kernels()};
   static const KernelTable avx512_vnni{"avx512vnni",
                                        &avx512_float_kernels(),
                                        &avx512vnni_packed_kernels(),
                                        &avx512_element_kernels(),
                                        &avx512_delta_rule_kernels(),
-                                       &avx512_image_kernels()};
+                                       &avx512_image_kernels(),
+                                       &avx512vnni_code_conv_kernels()};
   const CpuFeatures features = cpu_features();
   if (features.has_avx512_vnni) tables.push_back(&avx512_vnni);
   if (features.has_avx512) tables.push_back(&avx512);
@@ -94,13 +98,15 @@ std::vector<const KernelTable*> find_available() {
                                 &neon_packed_kernels(),
                                 &generic_element_kernels(),
                                 &neon_delta_rule_kernels(),
-                                &generic_image_kernels()};
+                                &generic_image_kernels(),
+                                &generic_code_conv_kernels()};
   static const KernelTable neon_dot{"neondot",
                                     &neon_float_kernels(),
                                     &neondot_packed_kernels(),
                                     &generic_element_kernels(),
                                     &neon_delta_rule_kernels(),
-                                    &generic_image_kernels()};
+                                    &generic_image_kernels(),
+                                    &generic_code_conv_kernels()};
   if ((getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0) tables.push_back(&neon_dot);
   tables.push_back(&neon);
 #endif
@@ -109,7 +115,8 @@ std::vector<const KernelTable*> find_available() {
                                    &generic_packed_kernels(),
                                    &generic_element_kernels(),
                                    &generic_delta_rule_kernels(),
-                                   &generic_image_kernels()};
+                                   &generic_image_kernels(),
+                                   &generic_code_conv_kernels()};
   tables.push_back(&generic);
   return tables;
 }

@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "core/kernels/code_conv.hpp"
 #include "core/kernels/delta_kernels.hpp"
 #include "core/kernels/image_kernels.hpp"
 #include "core/kernels/packed_weights.hpp"
@@ -74,6 +75,7 @@ struct KernelTable {
   const ElementKernels* elements;
   const DeltaRuleKernels* delta_rule;
   const ImageKernels* images;
+  const CodeConvKernels* code_convs;
 };
 
 /// The tables that this machine can run, best first; the last one is "generic". [any-thread]
@@ -92,19 +94,24 @@ const PackedKernels& generic_packed_kernels();
 const ElementKernels& generic_element_kernels();
 const DeltaRuleKernels& generic_delta_rule_kernels();
 const ImageKernels& generic_image_kernels();
+const CodeConvKernels& generic_code_conv_kernels();
 #if defined(__x86_64__)
 const FloatKernels& avx2_float_kernels();
 const PackedKernels& avx2_packed_kernels();
 const ElementKernels& avx2_element_kernels();
 const DeltaRuleKernels& avx2_delta_rule_kernels();
 const ImageKernels& avx2_image_kernels();
+const CodeConvKernels& avx2_code_conv_kernels();
 const PackedKernels& avx2vnni_packed_kernels();
+const CodeConvKernels& avx2vnni_code_conv_kernels();
 const FloatKernels& avx512_float_kernels();
 const PackedKernels& avx512_packed_kernels();
 const ElementKernels& avx512_element_kernels();
 const DeltaRuleKernels& avx512_delta_rule_kernels();
 const ImageKernels& avx512_image_kernels();
+const CodeConvKernels& avx512_code_conv_kernels();
 const PackedKernels& avx512vnni_packed_kernels();
+const CodeConvKernels& avx512vnni_code_conv_kernels();
 #elif defined(__aarch64__)
 const FloatKernels& neon_float_kernels();
 const PackedKernels& neon_packed_kernels();

@@ -7,9 +7,10 @@ set(QUIVER_KERNELS_DIR ${CMAKE_CURRENT_LIST_DIR})
 function(quiver_add_kernels target)
   set(wide)
   if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|amd64|AMD64")
-    set(wide avx2/delta avx2/elements avx2/float avx2/image avx2/packed avx2vnni/packed
-      avx512/delta avx512/elements avx512/float
-      avx512/image avx512/packed avx512vnni/packed)
+    set(wide avx2/code_conv avx2/delta avx2/elements avx2/float avx2/image avx2/packed
+      avx2vnni/code_conv avx2vnni/packed
+      avx512/code_conv avx512/delta avx512/elements avx512/float avx512/image avx512/packed
+      avx512vnni/code_conv avx512vnni/packed)
   elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
     set(wide neon/delta neon/float neon/packed neondot/packed)
   endif()
@@ -29,7 +30,7 @@ function(quiver_add_kernels target)
   set(generic_flags ${level})  # The measure of the others need not be slow.
   # g++'s load motion gives each sum of a tile two homes in memory: a tenth slower.
   set(keep_sums $<$<CXX_COMPILER_ID:GNU>:-fno-gcse>)
-  foreach(file ${wide} generic/delta generic/elements generic/float generic/image generic/packed)
+  foreach(file ${wide} generic/code_conv generic/delta generic/elements generic/float generic/image generic/packed)
     get_filename_component(isa ${file} DIRECTORY)
     set(source ${QUIVER_KERNELS_DIR}/${file}.cpp)
     target_sources(${target} PRIVATE ${source})

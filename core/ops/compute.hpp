@@ -34,6 +34,15 @@ struct ComputeOptions {
                          (activations == ActivationChoice::automatic && form == RowForm::draft);
     return is_int8 && bits <= 4 ? ActivationFormat::int8 : ActivationFormat::int16;
   }
+
+  /// The format for feature maps that meet quantized kernels; nullopt = float32. Their codes reach
+  /// from the lowest to the highest value, so 8 bits cost less here, whatever the kernel's bits
+  /// are. [any-thread]
+  std::optional<ActivationFormat> map_format() const noexcept {
+    if (mode == ComputeMode::exact || activations == ActivationChoice::float32) return std::nullopt;
+    return activations == ActivationChoice::int16 ? ActivationFormat::int16
+                                                  : ActivationFormat::int8;
+  }
 };
 
 }  // namespace quiver

@@ -173,11 +173,11 @@ const ConvPanels& PanelCache::find(Conv2d conv) {
   return panels;
 }
 
-const PackedConv* PanelCache::find_packed(Conv2d conv) {
+const PackedConv* PanelCache::find_packed(Conv2d conv, ActivationFormat format) {
   const Conv2dPart& part = parts_[conv];
   if (!is_packable(part) || replaced_.contains(conv.id)) return nullptr;
   PackedConv& packed = packed_.at(static_cast<std::size_t>(conv.id));
-  if (packed.memory == nullptr) packed = pack_conv(part);
+  if (packed.weights == nullptr || packed.format != format) packed = pack_conv(part, format);
   return &packed;
 }
 

@@ -55,9 +55,9 @@ class PanelCache {
 
   const ConvPanels& find(Conv2d conv);
 
-  /// The kernel for integer products, or nullptr where it is not quantized, cannot be packed, or is
-  /// replaced.
-  const PackedConv* find_packed(Conv2d conv);
+  /// The kernel for products with codes of `format`, or nullptr where it is not quantized, cannot
+  /// be packed, or is replaced.
+  const PackedConv* find_packed(Conv2d conv, ActivationFormat format);
 
   /// Computes `conv` with `matrix` instead of its own from now on; nullptr ends it. The matrix is
   /// not needed after the call.

@@ -157,8 +157,12 @@ Tensor ImagePass::conv2d(Tensor x, Conv2d conv, Tensor residual) {
                 fmt::format("a convolution of {} channels on a map of {}", part.inputs, x.width),
                 part.name, "report this to the architecture's author");
   }
-  // Joining is for kernels of one pixel; others walk over whole neighbourhoods.
-  const Tensor source = part.kernel == 1 ? x : joined(x, "conv2d");
+  const auto format = compute_.map_format();
+  const PackedConv* packed = format ? panels_.find_packed(conv, *format) : nullptr;
+  // Floats of several maps side by side are for kernels of one pixel; others walk over whole
+  // neighbourhoods.
+  const bool takes_parts = packed != nullptr || part.kernel == 1;
+  const Tensor source = takes_parts ? x : joined(x, "conv2d");
   const MapSize in = data(source, "conv2d").size;
   const MapSize size{output_size(in.height, part.kernel, part.stride),
                      output_size(in.width, part.kernel, part.stride)};
@@ -170,15 +174,12 @@ Tensor ImagePass::conv2d(Tensor x, Conv2d conv, Tensor residual) {
                   part.name, "report this to the architecture's author");
     }
   }
-  if (part.kernel > 1) pad(source);
+  if (part.kernel > 1 && packed == nullptr) pad(source);
   const Tensor result = make(size, part.outputs);
   const FeatureMap* added = residual ? &maps_[static_cast<std::size_t>(other.id)] : nullptr;
   const FeatureMap& input = data(source, "conv2d");
-  const auto format = compute_.format(RowForm::prompt, part.matrix.format.bits);
-  const PackedConv* packed = format ? panels_.find_packed(conv) : nullptr;
   if (packed != nullptr) {
-    convolve_packed(input, part, *packed, *format, is_fused(part.activation) ? added : nullptr,
-                    result);
+    convolve_packed(input, part, *packed, is_fused(part.activation) ? added : nullptr, result);
   } else if (part.is_depthwise) {
     convolve_depthwise(input.parts.front(), part, panels_.find(conv), added, result);
   } else if (const ConvPanels& panels = panels_.find(conv); panels.scheme != nullptr) {

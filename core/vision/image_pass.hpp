@@ -134,7 +134,7 @@ class ImagePass : public Ops, public ImageOps {
   void convolve_transformed(const FeatureMap& x, const Conv2dPart& conv, const ConvPanels& panels,
                             const FeatureMap* residual, Tensor out);
   void convolve_packed(const FeatureMap& x, const Conv2dPart& conv, const PackedConv& packed,
-                       ActivationFormat format, const FeatureMap* residual, Tensor out);
+                       const FeatureMap* residual, Tensor out);
   void convolve_depthwise(const MapPart& x, const Conv2dPart& conv, const ConvPanels& panels,
                           const FeatureMap* residual, Tensor out);
   void attend(const FeatureMap& qkv, const MapAttentionSpec& spec, int head, Tensor out);

@@ -79,18 +79,25 @@ TEST(ImageKernels, convolve_like_plain_loops_for_any_number_of_pixels_and_output
 TEST(ImageKernels, bound_silu_at_both_ends) {
   const std::vector<float> extremes{-1e30F, -200.0F, -88.0F, 0.0F, 88.0F, 200.0F, 1e30F, 3.0F};
   for (const KernelTable* table : available_kernels()) {
-    std::vector<float> values = extremes;
+    std::vector<float> values(extremes.size());
     const std::vector<float> ones(16, 1.0F);
     const std::vector<float> zeros(16, 0.0F);
+    // A pixel with one input is each of them, and so is its one output.
+    const ConvRun run{extremes.data(), 1, 1};
     ConvRow row;
+    row.runs = &run;
+    row.run_count = 1;
+    row.weights = ones.data();
+    row.panel_stride = 16;
+    row.panels = 1;
     row.out = values.data();
-    row.out_stride = 8;
-    row.outputs = 8;
-    row.pixels = 1;
+    row.out_stride = 1;
+    row.outputs = 1;
+    row.pixels = static_cast<int>(extremes.size());
     row.scale = ones.data();
     row.bias = zeros.data();
     row.is_silu = true;
-    table->images->finish(row);
+    table->images->convolve(row);
     for (std::size_t i = 0; i < values.size(); ++i) {
       const double want = extremes[i] < -100 ? 0 : silu(extremes[i]);
       EXPECT_NEAR(values[i], want, 1e-6 * std::abs(want) + 1e-6) << table->name << " " << i;
