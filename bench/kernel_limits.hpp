@@ -85,6 +85,7 @@ std::vector<float> random_floats(std::size_t count);
 /// until they have run.
 void add_float_kernels(const KernelTable& table, const MachineLimits& limits);
 void add_packed_kernels(const KernelTable& table, const MachineLimits& limits);
+void add_code_conv_kernels(const KernelTable& table, const MachineLimits& limits);
 void add_element_kernels(const KernelTable& table);
 void add_delta_rule(const KernelTable& table, const MachineLimits& limits);
 

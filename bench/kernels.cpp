@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
   for (const quiver::KernelTable* table : quiver::available_kernels()) {
     quiver::bench::add_float_kernels(*table, limits);
     quiver::bench::add_packed_kernels(*table, limits);
+    quiver::bench::add_code_conv_kernels(*table, limits);
     quiver::bench::add_element_kernels(*table);
     quiver::bench::add_delta_rule(*table, limits);
   }

@@ -26,8 +26,8 @@ constexpr OptionRow kGlobalOptions[] = {
      .value = "BITS",
      .choices = "auto|8|16|32",
      .default_value = "auto",
-     .help =
-         "Bits of activations in quantized layers; layers of more than 4 bits take at least 16"},
+     .help = "Bits of activations in quantized layers; of texts, layers of more than 4 bits take "
+             "at least 16"},
     {.name = "help", .short_name = 'h', .help = "Print this help"},
 };
 
