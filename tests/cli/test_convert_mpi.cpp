@@ -56,17 +56,18 @@ class ConvertRanks : public ConvertProgram {
     return folder;
   }
 
-  /// An input whose run loses rank 1 in the middle of the sweep: it is stopped before it begins,
-  /// and gets the signal when rank 0 has saved some of its own results.
+  /// An input whose run loses rank 1 in the middle of the sweep: it is stopped when a first result
+  /// has been saved, since before that rank 0 may wait for it to learn its share, and gets the
+  /// signal when rank 0 has saved some more of its own.
   ProgramInput ending_rank_1(int signal) const {
     ProgramInput input = signal_after(1, 0);
     input.signal_on_file = [out = out_, signal, saves = 0](const std::string& name) mutable {
       if (!name.ends_with(".sweep.json")) return false;
       ++saves;
-      const pid_t process = saves == 1 || saves == 4 ? process_of_rank("1", out) : 0;
+      const pid_t process = saves == 2 || saves == 5 ? process_of_rank("1", out) : 0;
       if (process == 0) return false;
-      ::kill(process, saves == 1 ? SIGSTOP : signal);
-      ::kill(process, saves == 1 ? SIGSTOP : SIGCONT);
+      ::kill(process, saves == 2 ? SIGSTOP : signal);
+      ::kill(process, saves == 2 ? SIGSTOP : SIGCONT);
       return false;
     };
     return input;
