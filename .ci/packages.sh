@@ -105,7 +105,7 @@ quiver_group() {
       quiver_choose_package libboost1.81-dev libboost1.83-dev libboost1.88-dev
       quiver_choose_package libboost-program-options1.81-dev libboost-program-options1.83-dev \
         libboost-program-options1.88-dev
-      printf '%s\n' libffi-dev libfmt-dev libopenblas-openmp-dev libssl-dev nlohmann-json3-dev
+      printf '%s\n' libffi-dev libfmt-dev libopenblas-openmp-dev libssl-dev nlohmann-json3-dev zlib1g-dev
       ;;
     text) quiver_find_cargo || quiver_cargo_packages | tr ' ' '\n' ;;
     image) printf '%s\n' libjpeg-dev libpng-dev libwebp-dev ;;

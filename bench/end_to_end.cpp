@@ -14,6 +14,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -41,6 +42,7 @@ struct Settings {
   int runs = 0;
   int depth = 0;
   int sequences = 0;
+  bool takes_turns = false;
   std::vector<int> verified;
   std::uint64_t seed = 0;
 };
@@ -88,6 +90,9 @@ std::unique_ptr<Settings> parse(int argc, char** argv) {
   add("activations", s.activations, "auto", "auto, 8, 16 or 32 bits");
   add("kv", s.kv, "f16", "KV strategy, NAME[:K=V,..]");
   add("seed", s.seed, 1, "chooses all prompts; change it from run to run");
+  options.add_options()(
+      "turns", po::bool_switch(&s.takes_turns),
+      "fill the contexts, print a line, and decode once for each line of the input");
   options.add_options()("verify", po::value(&s.verified)->multitoken(),
                         "numbers of rows: time passes that verify so many drafted tokens");
   po::positional_options_description words;
@@ -159,17 +164,32 @@ class Bench {
     prefill_.add(watch);
   }
 
-  /// Decodes behind contexts that are filled once: copies of a sequence share what lies before.
-  void decode() {
+  /// Fills the contexts that decode() starts from.
+  void fill() {
     while (static_cast<int>(contexts_.size()) < settings_.sequences) {
       contexts_.push_back(engine_->new_sequence());
       engine_->feed_prompt(contexts_.back(), ids(settings_.depth), quiver::Wanted::none);
     }
+  }
+
+  /// Decodes behind the contexts: copies of a sequence share what lies before.
+  void decode() {
     std::vector<Sequence> sequences = contexts_;
     Ids tokens = ids(settings_.sequences);
     const Stopwatch watch;
     for (int step = 0; step < settings_.generated; ++step) decode_step(sequences, tokens);
     decode_.add(watch);
+  }
+
+  /// Lets programs with contexts that take long to fill decode in turns.
+  void decode_in_turns() {
+    fmt::print("ready\n");
+    std::fflush(stdout);
+    for (std::string line; std::getline(std::cin, line);) {
+      decode();
+      fmt::print("{}\n", decode_.wall.back());
+      std::fflush(stdout);
+    }
   }
 
   /// Passes over several tokens behind the first context, in turns; none of them is kept.
@@ -215,6 +235,7 @@ class Bench {
             {"prefill_tokens_per_s", rate(settings_.prompt, prefill_.wall)},
             {"decode_tokens_per_s", rate(decoded, decode_.wall)},
             {"weight_bytes", weight_bytes(engine_->model().weights())},
+            {"context_bytes", context_bytes()},
             {"peak_bytes", memory.peak},
             {"resident_bytes", memory.now},
             {"verify", std::move(passes)},
@@ -222,6 +243,13 @@ class Bench {
   }
 
  private:
+  /// Caches and states of all contexts.
+  std::size_t context_bytes() const {
+    std::size_t bytes = 0;
+    for (const Sequence& sequence : contexts_) bytes += sequence.size_bytes();
+    return bytes;
+  }
+
   /// The next `count` ids of the stream that the seed chooses.
   Ids ids(int count) {
     Ids result(static_cast<std::size_t>(count));
@@ -261,7 +289,11 @@ class Bench {
 void run(const Settings& settings) {
   Bench bench(settings);
   for (int i = 0; i < settings.runs && settings.prompt > 0; ++i) bench.prefill();
-  for (int i = 0; i < settings.runs && settings.generated > 0; ++i) bench.decode();
+  if (settings.generated > 0) bench.fill();
+  if (settings.takes_turns) bench.decode_in_turns();
+  for (int i = 0; i < settings.runs && settings.generated > 0 && !settings.takes_turns; ++i) {
+    bench.decode();
+  }
   if (!settings.verified.empty() && settings.generated > 0) bench.verify();
   fmt::print("{}\n", bench.report().dump());
 }

@@ -59,10 +59,12 @@ class Pages {
   std::unique_ptr<std::byte, decltype(&std::free)> bytes_;
 };
 
+enum class Part { scores, sums, both };
+
 /// What is measured, of `tokens` tokens of one head.
 struct Work {
   std::shared_ptr<const KvStrategy> strategy;
-  bool is_scores = true;
+  Part part = Part::both;
   int head_dim = 0;
   int queries = 0;
   int tokens = 0;
@@ -79,24 +81,27 @@ void measure(benchmark::State& state, const Work& work, double flops) {
       random_floats(static_cast<std::size_t>(work.queries) * static_cast<std::size_t>(kTokens));
   for (auto _ : state) {
     for (std::size_t i = 0; i < count; ++i) {
-      if (work.is_scores) {
+      if (work.part != Part::sums) {
         work.strategy->scores(shape, pages.page(i), 0, 0, kTokens, queries.data(), work.queries,
                               weights.data());
-      } else {
+      }
+      if (work.part != Part::scores) {
         work.strategy->accumulate(shape, pages.page(i), 0, 0, kTokens, weights.data(), work.queries,
-                                  queries.data());
+                                  queries.data(), i + 1 < count ? pages.page(i + 1) : nullptr);
       }
     }
     benchmark::ClobberMemory();
   }
+  const int parts = work.part == Part::both ? 2 : 1;
   const auto tokens = static_cast<double>(state.iterations()) * static_cast<double>(work.tokens);
-  const double operations = 2.0 * tokens * work.head_dim * work.queries;
+  const double operations = 2.0 * parts * tokens * work.head_dim * work.queries;
   using benchmark::Counter;
   state.counters["GFLOP/s"] = Counter(operations / 1e9, Counter::kIsRate);
   state.counters["percent"] = Counter(100 * operations / flops, Counter::kIsRate);
   // Keys and values are about half of a page each.
-  state.counters["GB/s"] = Counter(
-      tokens / kTokens * static_cast<double>(pages.page_bytes()) / 2 / 1e9, Counter::kIsRate);
+  state.counters["GB/s"] =
+      Counter(tokens / kTokens * static_cast<double>(pages.page_bytes()) * parts / 2 / 1e9,
+              Counter::kIsRate);
   state.counters["Mtok/s"] = Counter(tokens / 1e6, Counter::kIsRate);
 }
 
@@ -119,16 +124,17 @@ void add(const quiver::PluginRegistry& registry, const std::string& name,
   const std::shared_ptr<const KvStrategy> strategy =
       quiver::create_kv_strategy(registry, name, quiver::OptionInput::from_text(options));
   const std::string label = options.empty() ? name : name + ":" + options;
-  for (const int head_dim : {64, 128}) {
-    for (const bool is_scores : {true, false}) {
+  for (const int head_dim : {64, 128, 256}) {
+    for (const auto& [part, part_name] :
+         {std::pair(Part::scores, "scores"), {Part::sums, "sums"}, {Part::both, "both"}}) {
       for (const int queries : {1, 3, 4, 8, 32}) {
-        // 4096 tokens of one head fit the second cache; 2^20 of them no cache.
-        for (const int tokens : {4096, 1 << 20}) {
-          if (tokens > 4096 && queries > 4) continue;
-          const Work work{strategy, is_scores, head_dim, queries, tokens};
+        // 4096 tokens of one head fit the second cache; 2^18 of them no cache.
+        for (const int tokens : {4096, 1 << 18}) {
+          if (tokens > 4096 && (queries > 4 || part != Part::both)) continue;
+          const Work work{strategy, part, head_dim, queries, tokens};
           benchmark::RegisterBenchmark(
-              fmt::format("{}/{}/head:{}/queries:{}/tokens:{}", is_scores ? "scores" : "sums",
-                          label, head_dim, queries, tokens)
+              fmt::format("{}/{}/head:{}/queries:{}/tokens:{}", part_name, label, head_dim, queries,
+                          tokens)
                   .c_str(),
               [work, flops](benchmark::State& state) { measure(state, work, flops); });
         }

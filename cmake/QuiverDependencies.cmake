@@ -4,6 +4,7 @@ find_package(nlohmann_json 3.11 REQUIRED)
 find_package(fmt 9 REQUIRED)
 find_package(Threads REQUIRED)
 find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+find_package(ZLIB REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(libffi REQUIRED IMPORTED_TARGET libffi)
 # The image libraries, where they are wanted: quiver_find_image_libraries(REQUIRED), or (QUIET) to take

@@ -55,6 +55,7 @@ target_sources(quiver_core PRIVATE
   tensor/gguf_types.cpp
   tensor/half.cpp
   tensor/mapped_file.cpp
+  tensor/npz.cpp
   tensor/printable.cpp
   tensor/safetensors.cpp
   tensor/safetensors_header.cpp
@@ -62,6 +63,7 @@ target_sources(quiver_core PRIVATE
   tensor/safetensors_set.cpp
   tensor/safetensors_writer.cpp
   tensor/tensor_view.cpp
+  tensor/zip_archive.cpp
   model/available_memory.cpp
   model/checkpoint.cpp
   model/gguf_config.cpp
@@ -91,7 +93,10 @@ target_sources(quiver_core PRIVATE
   quantize/convert_detector.cpp
   quantize/convert_records.cpp
   quantize/detection_divergence.cpp
+  quantize/detector_allocation.cpp
   quantize/detector_folder.cpp
+  quantize/detector_kernels.cpp
+  quantize/detector_sweep.cpp
   quantize/encoded_matrix.cpp
   quantize/folder_plan.cpp
   quantize/kv_sensitivity.cpp
@@ -107,6 +112,7 @@ target_sources(quiver_core PRIVATE
   quantize/sensitivity.cpp
   quantize/sensitivity_table.cpp
   quantize/shared_sweep.cpp
+  quantize/shared_work.cpp
   quantize/static_scores.cpp
   quantize/sweep_checkpoint.cpp
   quantize/tower_file.cpp

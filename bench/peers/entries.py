@@ -41,16 +41,23 @@ class Entry:
 
     def run(self, threads: int, seed: int, options: dict[str, Any]) -> dict[str, Any]:
         """One process. Raises RuntimeError with the end of what it wrote where it fails."""
-        words = [*self.command, "--threads", str(threads), "--seed", str(seed)]
-        for name, value in options.items():
-            words += [f"--{name}", str(value)]
-        limits = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
-        environment = {**os.environ, **limits, **self.environment}
-        done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=LONGEST_RUN_S)
+        done = subprocess.run(self.words(threads, seed, options), capture_output=True, text=True,
+                              env=self.surroundings(threads), timeout=LONGEST_RUN_S)
         if done.returncode != 0:
             raise RuntimeError((done.stderr or done.stdout).strip()[-300:] or f"exit status {done.returncode}")
         result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return result
+
+
+    def words(self, threads: int, seed: int, options: dict[str, Any]) -> list[str]:
+        words = [*self.command, "--threads", str(threads), "--seed", str(seed)]
+        for name, value in options.items():
+            words += [f"--{name}", str(value)]
+        return words
+
+    def surroundings(self, threads: int) -> dict[str, str]:
+        limits = {"OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": str(threads)}
+        return {**os.environ, **limits, **self.environment}
 
 
 def find_entries(folder: Path, peers: list[str], models: list[str], variants: list[str], bench: Path,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from entries import Entry
+from shapes import shape_of
 
 MOST_APART = 0.05  # of the bytes of two formats that are compared
 
@@ -56,13 +57,11 @@ class Measured:
 
 def prefill_operations(config: dict[str, Any], prompt: int) -> float:
     """Two for each multiply-add of linears, attention over what precedes, and the head for one row."""
-    width, layers, inner = config["hidden_size"], config["num_hidden_layers"], config["intermediate_size"]
-    heads = config["num_attention_heads"]
-    head_dim = config.get("head_dim") or width // heads
-    queries, keys = heads * head_dim, config["num_key_value_heads"] * head_dim
-    linears = layers * width * (2 * queries + 2 * keys + 3 * inner)
-    attention = layers * 2 * queries * (prompt + 1) / 2
-    return float(2 * (prompt * (linears + attention) + config["vocab_size"] * width))
+    shape = shape_of(config)
+    linears = sum(matrix.rows * matrix.columns for matrix in shape.matrices() if "layers" in matrix.name)
+    queries = shape.attention_layers() * shape.num_attention_heads * shape.head_dim
+    attention = 2 * queries * (prompt + 1) / 2
+    return float(2 * (prompt * (linears + attention) + shape.vocab_size * shape.hidden_size))
 
 
 def share(value: float, limit: float) -> str:

@@ -8,6 +8,7 @@ import ctypes
 import importlib.metadata
 import json
 import os
+import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -55,6 +56,7 @@ class Settings:
     sequences: int
     kv: str
     seed: int
+    turns: bool = False
 
     @property
     def tokens_per_sequence(self) -> int:
@@ -262,6 +264,12 @@ def decode(peer: Peer, tokens: list[int], settings: Settings) -> None:
         tokens = peer.step(tokens, settings.depth + i)
 
 
+def turns() -> Iterator[int]:
+    """Lets programs with contexts that take long to fill decode in turns: one for each line of the input."""
+    print("ready", flush=True)
+    yield from (index for index, _ in enumerate(sys.stdin))
+
+
 def measure(make: Callable[[Settings], Peer], settings: Settings) -> dict[str, Any]:
     base = memory("VmRSS")
     start = time.perf_counter()
@@ -280,11 +288,13 @@ def measure(make: Callable[[Settings], Peer], settings: Settings) -> dict[str, A
         peer.truncate(0)
         for sequence in range(settings.sequences):
             feed(peer, ids.take(settings.depth), sequence)
-    for _ in range(settings.runs if settings.gen else 0):
+    for _ in turns() if settings.turns else range(settings.runs if settings.gen else 0):
         tokens = ids.take(settings.sequences).tolist()
         peer.truncate(settings.depth)
         with decodes.time():
             decode(peer, tokens, settings)
+        if settings.turns:
+            print(decodes.wall[-1], flush=True)
     return {
         "program": peer.program,
         "system": peer.system,
@@ -312,6 +322,7 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=1)
     parser.add_argument("--kv", choices=GGML_TYPES, default="f16")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--turns", action="store_true")
     options = vars(parser.parse_args())
     make = PEERS[options.pop("peer")]
     os.environ["OMP_NUM_THREADS"] = str(options["threads"])

@@ -58,12 +58,14 @@ class PagePool {
  private:
   friend class Page;
   std::byte* take(std::size_t size);
+  void add_slab(std::size_t size);
   void release(std::byte* bytes, std::size_t size) noexcept;
 
   std::size_t limit_bytes_;
   std::atomic<std::size_t> used_bytes_{0};
   std::mutex mutex_;
-  std::unordered_map<std::size_t, std::vector<std::byte*>> free_;
+  std::unordered_map<std::size_t, std::vector<std::byte*>> free_;  // by size
+  std::vector<std::byte*> slabs_;                                  // many pages each
 };
 
 }  // namespace quiver

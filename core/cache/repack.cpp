@@ -42,7 +42,7 @@ void repack(const KvShape& shape, const PageOf<const std::byte>& from, const Pag
       // One by one, because a weight of zero would let what is not finite pass to other tokens.
       const auto slot = static_cast<int>(token);
       from.strategy.accumulate(shape, from.bytes, kv_head, slot, slot + 1, ones.data(), 1,
-                               values + at);
+                               values + at, nullptr);
     }
   }
   from.strategy.transform_outputs(shape, values, static_cast<int>(kTokens * heads));

@@ -10,6 +10,17 @@ namespace {
 
 constexpr int kOverlaps = 10;
 constexpr int kRecalls = 101;
+// Predictions of a class that count in one picture, the surest of them.
+constexpr std::size_t kMostRows = 100;
+
+// Overlaps and recalls have the bits that the reference implementation's steps give: whether 7 of
+// 20 objects are a recall of 0.35 depends on them.
+double overlap_step(int i) {
+  return 0.5 + i * ((0.95 - 0.5) / (kOverlaps - 1));
+}
+double recall_step(int i) {
+  return i * (1.0 / (kRecalls - 1));
+}
 
 double area(const Box& box) {
   return std::max(0.0, double{box.x2} - box.x1) * std::max(0.0, double{box.y2} - box.y1);
@@ -75,8 +86,7 @@ double mean_precision(const std::vector<Match>& matches, int objects) {
   }
   double sum = 0;
   for (int i = 0; i < kRecalls; ++i) {
-    const double wanted = i / static_cast<double>(kRecalls - 1);
-    const auto at = std::ranges::lower_bound(recall, wanted);
+    const auto at = std::ranges::lower_bound(recall, recall_step(i));
     if (at != recall.end()) sum += precision[static_cast<std::size_t>(at - recall.begin())];
   }
   return sum / kRecalls;
@@ -92,9 +102,13 @@ class ClassScore {
         objects_[i].boxes.push_back(&box);
         count_ += box.is_crowd ? 0 : 1;
       }
+      std::vector<Row> own;
       for (const Detection& found : pictures[i].found) {
-        if (found.class_id == class_id) rows_.push_back({found.score, i, &found.box});
+        if (found.class_id == class_id) own.push_back({found.score, i, &found.box});
       }
+      std::ranges::stable_sort(own, std::ranges::greater(), &Row::score);
+      own.resize(std::min(own.size(), kMostRows));
+      rows_.insert(rows_.end(), own.begin(), own.end());
     }
     std::ranges::stable_sort(rows_, std::ranges::greater(), &Row::score);
   }
@@ -135,7 +149,7 @@ AveragePrecision average_precision(const std::vector<LabelledDetections>& pictur
     ++counted;
     result.objects += score.count();
     for (int i = 0; i < kOverlaps; ++i) {
-      const double value = score.at((50 + 5 * i) / 100.0);
+      const double value = score.at(overlap_step(i));
       sums[static_cast<std::size_t>(i)] += value;
       if (i == 0) result.class50.back() = value;
     }

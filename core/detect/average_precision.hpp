@@ -33,7 +33,8 @@ double overlap(const Box& a, const Box& b);
 
 /// Matches by falling score, each to the object that it overlaps most with of those that are still
 /// free, and averages the envelope of precision at 101 recalls. Classes without objects are left
-/// out of the means, which are 0 where there are no objects at all. [any-thread]
+/// out of the means, which are 0 where there are no objects at all. In each picture the hundred
+/// surest predictions of a class count. [any-thread]
 AveragePrecision average_precision(const std::vector<LabelledDetections>& pictures, int classes);
 
 }  // namespace quiver

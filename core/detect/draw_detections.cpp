@@ -62,10 +62,11 @@ class Canvas {
   void text(int x, int y, int size, const std::string& letters, const Colour& colour) {
     for (const char letter : letters) {
       const auto rows = glyph(letter);
+      const int top = y + glyph_drop(letter) * size;
       for (int row = 0; row < kLetterHeight; ++row) {
         for (int column = 0; column < kLetterWidth - 1; ++column) {
           if ((rows[static_cast<std::size_t>(row)] >> (4 - column) & 1) == 0) continue;
-          fill(x + column * size, y + row * size, x + (column + 1) * size, y + (row + 1) * size,
+          fill(x + column * size, top + row * size, x + (column + 1) * size, top + (row + 1) * size,
                colour);
         }
       }
@@ -84,7 +85,7 @@ void draw_detections(Picture& picture, std::span<const Detection> detections,
   require_whole(picture);
   const int longer = std::max(picture.width, picture.height);
   const int thick = std::max(1, longer / 320);
-  const int size = std::max(1, longer / 480);
+  const int size = std::max(1, (longer + 200) / 400);
   Canvas canvas(picture);
   const auto pixel = [](float value) { return static_cast<int>(std::lround(value)); };
   // The best last, so that nothing covers them.
@@ -103,7 +104,7 @@ void draw_detections(Picture& picture, std::span<const Detection> detections,
         fmt::format("{} {:.2f}", label < labels.size() ? labels[label] : "?", d.score);
     const int width =
         static_cast<int>(std::min<std::size_t>(text.size(), 4096)) * kLetterWidth * size + 3 * size;
-    const int height = (kLetterHeight + 4) * size;
+    const int height = (kLetterHeight + 5) * size;
     // Above the box where there is room, else inside; never off the picture where it fits.
     const int top = y1 >= height ? y1 - height : y1;
     const int left = std::max(0, std::min(x1, picture.width - width));

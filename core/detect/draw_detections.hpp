@@ -21,4 +21,7 @@ void draw_detections(Picture& picture, std::span<const Detection> detections,
 /// [any-thread]
 std::span<const unsigned char, 7> glyph(char letter);
 
+/// How many rows lower than others a letter stands, whose tail reaches under the line. [any-thread]
+int glyph_drop(char letter);
+
 }  // namespace quiver

@@ -57,28 +57,17 @@ SmartResizeRule resize_rule(const ImageSpec& spec) {
   return rule;
 }
 
-PromptImage encode(Engine& engine, const ImageSpec& spec, const NamedPicture& picture) {
-  const Patches patches = prepare_picture(picture.picture, spec, picture.where);
-  PromptImage image;
-  image.rows = patches.grid_height / spec.merge;
-  image.columns = patches.grid_width / spec.merge;
-  image.features = engine.encode_image(patches.rows, patches.grid_height, patches.grid_width);
-  image.key = size_text(picture.picture.size()) + " " +
-              sha256_hex({reinterpret_cast<const char*>(picture.picture.rgb.data()),
-                          picture.picture.rgb.size()});
-  return image;
-}
-
 Error wrong_count(std::size_t pictures, std::size_t runs) {
   return {ErrorCode::usage,
           fmt::format("the text has places for {} pictures, and there are {}", runs, pictures),
           "pictures", "give one for each place"};
 }
 
-/// Where the runs of image tokens begin, and how long they are.
-std::vector<std::pair<std::size_t, std::size_t>> runs_of(std::span<const std::int32_t> tokens,
-                                                         std::int32_t image_token) {
-  std::vector<std::pair<std::size_t, std::size_t>> runs;
+/// Where runs of image tokens begin, and how long they are.
+using Runs = std::vector<std::pair<std::size_t, std::size_t>>;
+
+Runs runs_of(std::span<const std::int32_t> tokens, std::int32_t image_token) {
+  Runs runs;
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     if (tokens[i] != image_token) continue;
     const bool goes_on = !runs.empty() && runs.back().first + runs.back().second == i;
@@ -131,8 +120,20 @@ Patches prepare_picture(const Picture& picture, const ImageSpec& spec, const std
                      {spec.patch, spec.merge, spec.temporal, spec.mean, spec.std});
 }
 
-std::shared_ptr<const PromptImages> place_pictures(Engine& engine, const ImageSpec& spec,
-                                                   const std::vector<NamedPicture>& pictures,
+PromptImage encode_picture(Engine& engine, const ImageSpec& spec, const NamedPicture& picture) {
+  const Patches patches = prepare_picture(picture.picture, spec, picture.where);
+  PromptImage image;
+  image.rows = patches.grid_height / spec.merge;
+  image.columns = patches.grid_width / spec.merge;
+  image.features = engine.encode_image(patches.rows, patches.grid_height, patches.grid_width);
+  image.key = size_text(picture.picture.size()) + " " +
+              sha256_hex({reinterpret_cast<const char*>(picture.picture.rgb.data()),
+                          picture.picture.rgb.size()});
+  return image;
+}
+
+std::shared_ptr<const PromptImages> place_pictures(const ImageSpec& spec,
+                                                   std::vector<PromptImage> pictures, int hidden,
                                                    std::vector<std::int32_t>& tokens) {
   if (pictures.empty()) return nullptr;
   if (runs_of(tokens, spec.image_token).empty()) {
@@ -144,29 +145,29 @@ std::shared_ptr<const PromptImages> place_pictures(Engine& engine, const ImageSp
     }
     tokens.insert(tokens.begin(), front.begin(), front.end());
   }
-  const auto runs = runs_of(tokens, spec.image_token);
-  if (runs.size() != pictures.size()) throw wrong_count(pictures.size(), runs.size());
-  std::vector<PromptImage> images;
+  const Runs places = runs_of(tokens, spec.image_token);
+  if (places.size() != pictures.size()) throw wrong_count(pictures.size(), places.size());
   std::vector<std::int32_t> placed;
   std::size_t done = 0;
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    const auto [start, length] = runs[i];
-    PromptImage& image = images.emplace_back(encode(engine, spec, pictures[i]));
-    if (length != 1 && length != image.tokens()) {
-      throw Error(
-          ErrorCode::usage,
-          fmt::format("the text has {} tokens for a picture that takes {}", length, image.tokens()),
-          pictures[i].where, "give one image token, or as many as the picture takes");
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const auto [start, length] = places[i];
+    PromptImage& picture = pictures[i];
+    if (length != 1 && length != picture.tokens()) {
+      throw Error(ErrorCode::usage,
+                  fmt::format("the text has {} tokens for a picture that takes {}", length,
+                              picture.tokens()),
+                  fmt::format("picture {}", i + 1),
+                  "give one image token, or as many as the picture takes");
     }
     placed.insert(placed.end(), tokens.begin() + static_cast<std::ptrdiff_t>(done),
                   tokens.begin() + static_cast<std::ptrdiff_t>(start));
-    image.start = placed.size();
-    placed.insert(placed.end(), image.tokens(), spec.image_token);
+    picture.start = placed.size();
+    placed.insert(placed.end(), picture.tokens(), spec.image_token);
     done = start + length;
   }
   placed.insert(placed.end(), tokens.begin() + static_cast<std::ptrdiff_t>(done), tokens.end());
   tokens = std::move(placed);
-  return std::make_shared<const PromptImages>(std::move(images), engine.info().hidden);
+  return std::make_shared<const PromptImages>(std::move(pictures), hidden);
 }
 
 }  // namespace quiver

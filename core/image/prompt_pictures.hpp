@@ -29,13 +29,17 @@ struct NamedPicture {
   std::string where;
 };
 
-/// Puts pictures into `tokens` and runs the tower over them. The n-th run of image tokens is for
-/// the n-th picture: one token, which becomes as many as the picture has squares of patches, or
-/// already as many. Where there is none at all, the pictures go in front of the text, each between
-/// the tokens that begin and end one. nullptr where there are no pictures. Throws Error(usage)
-/// where the numbers do not fit, and as above. [load-thread]
-std::shared_ptr<const PromptImages> place_pictures(Engine& engine, const ImageSpec& spec,
-                                                   const std::vector<NamedPicture>& pictures,
+/// Runs the tower over a picture; where it stands in a text is left open. Throws as
+/// prepare_picture(). [one-call-at-a-time]
+PromptImage encode_picture(Engine& engine, const ImageSpec& spec, const NamedPicture& picture);
+
+/// Puts pictures into `tokens`, `hidden` values a token. The n-th run of image tokens is for the
+/// n-th picture: one token, which becomes as many as the picture has squares of patches, or already
+/// as many. Where there is none at all, the pictures go in front of the text, each between the
+/// tokens that begin and end one. nullptr where there are no pictures. Throws Error(usage) where
+/// the numbers do not fit. [any-thread]
+std::shared_ptr<const PromptImages> place_pictures(const ImageSpec& spec,
+                                                   std::vector<PromptImage> pictures, int hidden,
                                                    std::vector<std::int32_t>& tokens);
 
 }  // namespace quiver

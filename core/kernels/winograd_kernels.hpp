@@ -20,8 +20,8 @@ struct WinogradScheme {
 };
 
 /// By steps of one pixel: a line is taken as a polynomial, at 0, both signs of these, and infinity.
-/// The powers of such numbers stay close to 1, so that a result loses a bit of its precision (with
-/// 1 and 2 it would lose four), and all constants are exact in float32.
+/// The powers of such numbers stay close to 1, so that a result loses less than a bit of its
+/// precision (with 1 and 2 it would lose two), and all constants are exact in float32.
 inline constexpr double kWinogradNear = 0.625;
 inline constexpr double kWinogradFar = 1.5;
 

@@ -1,28 +1,55 @@
 // A model folder brought to life: config, checkpoint, and the model that an architecture built.
 #include "core/model/loaded_model.hpp"
 
+#include <nlohmann/json.hpp>
 #include <quiver/error.hpp>
+#include <vector>
+
+#include "core/tensor/printable.hpp"
 
 namespace quiver {
+namespace {
+
+/// What config.json says, or what the tensors tell where there is none.
+ModelConfig config_of(const std::filesystem::path& folder, const WeightsRecognizer& recognizer) {
+  std::error_code ignored;
+  const bool is_told = !std::filesystem::is_directory(folder, ignored) ||
+                       std::filesystem::exists(folder / "config.json", ignored);
+  if (is_told || !recognizer) return ModelConfig::load(folder);
+  const SafetensorsSet files = SafetensorsSet::open(folder);
+  std::vector<std::string_view> names;
+  for (const TensorView* tensor : files.tensors()) names.push_back(tensor->name);
+  const std::string model_type = recognizer(names);
+  if (model_type.empty()) {
+    throw Error(ErrorCode::bad_input,
+                "there is no config.json, and no family knows the tensors by their names",
+                printable(folder.native(), 4096), "give a folder with config.json");
+  }
+  return ModelConfig::parse(nlohmann::json({{"model_type", model_type}}).dump(), folder.string());
+}
+
+}  // namespace
 
 std::shared_ptr<const LoadedModel> LoadedModel::load(const std::filesystem::path& folder,
                                                      const ArchitectureSource& architectures,
-                                                     const SchemeSource& schemes) {
-  return std::shared_ptr<const LoadedModel>(new LoadedModel(folder, architectures, schemes, false));
+                                                     const SchemeSource& schemes,
+                                                     const WeightsRecognizer& recognizer) {
+  return std::shared_ptr<const LoadedModel>(
+      new LoadedModel(folder, config_of(folder, recognizer), architectures, schemes, false));
 }
 
 std::shared_ptr<const LoadedModel> LoadedModel::describe(
     const std::filesystem::path& path, const ArchitectureSource& architectures,
     const SchemeSource& schemes, std::set<std::string, std::less<>> assumed) {
-  return std::shared_ptr<const LoadedModel>(
-      new LoadedModel(path, architectures, schemes, true, std::move(assumed)));
+  return std::shared_ptr<const LoadedModel>(new LoadedModel(
+      path, ModelConfig::load(path), architectures, schemes, true, std::move(assumed)));
 }
 
-LoadedModel::LoadedModel(const std::filesystem::path& path, const ArchitectureSource& architectures,
-                         const SchemeSource& schemes, bool is_bare,
-                         std::set<std::string, std::less<>> assumed)
+LoadedModel::LoadedModel(const std::filesystem::path& path, ModelConfig config,
+                         const ArchitectureSource& architectures, const SchemeSource& schemes,
+                         bool is_bare, std::set<std::string, std::less<>> assumed)
     : folder_(path),
-      config_(ModelConfig::load(path)),
+      config_(std::move(config)),
       architecture_(architectures(config_.model_type())) {
   const Architecture& architecture = *architecture_.architecture;
   if (!is_bare) {

@@ -7,6 +7,7 @@
 #include <quiver/architecture.hpp>
 #include <quiver/text_model.hpp>
 #include <set>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -26,14 +27,20 @@ struct ArchitectureOffer {
 /// Gives the architecture of a `model_type`; throws Error(plugin) where none is installed.
 using ArchitectureSource = std::function<ArchitectureOffer(std::string_view model_type)>;
 
+/// Gives the `model_type` of a folder without config.json from the names of its tensors; empty
+/// where no family knows them.
+using WeightsRecognizer = std::function<std::string(std::span<const std::string_view> names)>;
+
 /// Immutable once loaded. [any-thread]
 class LoadedModel {
  public:
-  /// Loads a model folder. Throws Error(bad_input) for a malformed one and Error(plugin) where a
-  /// plugin is missing. [load-thread]
+  /// Loads a model folder; one without config.json where `recognizer` knows its tensors. Throws
+  /// Error(bad_input) for a malformed one and Error(plugin) where a plugin is missing.
+  /// [load-thread]
   static std::shared_ptr<const LoadedModel> load(const std::filesystem::path& folder,
                                                  const ArchitectureSource& architectures,
-                                                 const SchemeSource& schemes);
+                                                 const SchemeSource& schemes,
+                                                 const WeightsRecognizer& recognizer = {});
 
   /// From a bare config: sizes without values. `path` is a folder or a config file. `assumed`:
   /// tensors that a checkpoint of it may have or not, and that this one is to have.
@@ -60,8 +67,8 @@ class LoadedModel {
   bool is_text() const noexcept;
 
  private:
-  LoadedModel(const std::filesystem::path& path, const ArchitectureSource& architectures,
-              const SchemeSource& schemes, bool is_bare,
+  LoadedModel(const std::filesystem::path& path, ModelConfig config,
+              const ArchitectureSource& architectures, const SchemeSource& schemes, bool is_bare,
               std::set<std::string, std::less<>> assumed = {});
 
   std::filesystem::path folder_;

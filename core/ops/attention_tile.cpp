@@ -94,8 +94,13 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
                   const SoftmaxState& state) {
   const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
   const LayerPages& pages = tile.sequence->pages(tile.cache);
-  const int last_page =
-      std::min((split + 1) * kSplitPages, (tile.visible_end(tile.rows - 1) - 1) / kPage + 1);
+  const auto bytes_of = [&](int page) {
+    return tile.is_fresh ? pages.fresh_page(page) : pages.stored_page(page);
+  };
+  // A thread mostly goes on with the next split.
+  const int end =
+      std::min(tile.last_split * kSplitPages, (tile.visible_end(tile.rows - 1) - 1) / kPage + 1);
+  const int last_page = std::min((split + 1) * kSplitPages, end);
   for (int page = split * kSplitPages; page < last_page; ++page) {
     // Rows see a page from some row on, and with a window up to some row.
     int first_row = 0;
@@ -106,7 +111,7 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
     const Slots all{visible(tile, first_row, page).first, visible(tile, last_row - 1, page).last};
     const auto first_query = static_cast<std::size_t>(first_row * tile.group);
     const int count = (last_row - first_row) * tile.group;
-    const std::byte* bytes = tile.is_fresh ? pages.fresh_page(page) : pages.stored_page(page);
+    const std::byte* bytes = bytes_of(page);
     tile.kv->scores(tile.shape, bytes, tile.kv_head, all.first, all.last,
                     queries + first_query * dim, count, scores);
     for (int i = 0; i < count; ++i) {
@@ -114,7 +119,8 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
            static_cast<int>(first_query) + i);
     }
     tile.kv->accumulate(tile.shape, bytes, tile.kv_head, all.first, all.last, scores, count,
-                        state.sums + first_query * dim);
+                        state.sums + first_query * dim,
+                        page + 1 < end ? bytes_of(page + 1) : nullptr);
   }
 }
 

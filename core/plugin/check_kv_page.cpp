@@ -80,7 +80,8 @@ std::vector<float> KvPage::sums(int head, int first, int last, std::span<const f
   std::ranges::copy(weights, input.data());
   std::ranges::fill(output.span(), start);
   input.make_read_only();
-  strategy_.accumulate(shape_, page_.data(), head, first, last, input.data(), count, output.data());
+  strategy_.accumulate(shape_, page_.data(), head, first, last, input.data(), count, output.data(),
+                       page_.data());
   strategy_.transform_outputs(shape_, output.data(), count);
   require(output.is_intact(), "accumulate writes beside the outputs (" + label_ + ")");
   return {output.span().begin(), output.span().end()};

@@ -66,7 +66,8 @@ class PlainRows final : public KvStrategy {
   }
 
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output) const override {
+                  const float* weights, int query_count, float* output,
+                  const std::byte*) const override {
     const auto dim = static_cast<std::size_t>(shape.head_dim);
     for (int query = 0; query < query_count; ++query) {
       float* out = output + static_cast<std::size_t>(query) * dim;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <quiver/bare_weights.hpp>
 #include <vector>
 
 namespace quiver {
@@ -158,6 +159,29 @@ FoundArchitecture find_gguf_architecture(const PluginRegistry& registry,
                offer.gguf_architectures.end();
       },
       true);
+}
+
+std::string recognize_weights(const PluginRegistry& registry,
+                              std::span<const std::string_view> names) {
+  for (const PluginEntry& plugin : registry.candidates()) {
+    if (plugin.state == PluginState::shadowed) continue;
+    for (const PluginOffer& offer : plugin.descriptor.offers) {
+      if (offer.kind != OfferKind::architecture) continue;
+      // A plugin that is refused has been told of; it must not keep others from being asked.
+      try {
+        const FoundArchitecture found = load_architecture(registry, {plugin, offer});
+        const void* known = found.architecture->extension(BareWeights::kInterfaceId);
+        if (known == nullptr) continue;
+        const char* model_type = call_plugin(
+            found.plugin->name(), "shown the names of weights",
+            [&] { return static_cast<const BareWeights*>(known)->recognize(offer.name, names); });
+        if (model_type != nullptr) return model_type;
+      } catch (const Error&) {
+        continue;
+      }
+    }
+  }
+  return {};
 }
 
 std::span<const OptionSpec> offer_options(const PluginLibrary& plugin, const PluginOffer& offer) {

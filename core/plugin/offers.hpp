@@ -11,6 +11,7 @@
 #include <quiver/sampler.hpp>
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -47,6 +48,12 @@ FoundArchitecture find_architecture(const PluginRegistry& registry, std::string_
 /// The architecture that imports GGUF files of a `general.architecture`.
 FoundArchitecture find_gguf_architecture(const PluginRegistry& registry,
                                          std::string_view gguf_architecture);
+
+/// The `model_type` of weights that come without config.json, by the names of their tensors: the
+/// first family that knows them says it (BareWeights). Empty where none does. Loads every
+/// architecture up to that one; what cannot be loaded is passed over.
+std::string recognize_weights(const PluginRegistry& registry,
+                              std::span<const std::string_view> names);
 
 /// The options of an offer, with ranges and defaults; none for kinds without options. They live as
 /// long as `plugin`. Throws Error(plugin).

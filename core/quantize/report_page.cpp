@@ -103,6 +103,7 @@ Json report_record(const ReportData& data) {
           {"target_bpw", number(data.target_bpw)},
           {"bpw_true", number(conversion.bpw_true)},
           {"bpw_linear", number(conversion.bpw_linear)},
+          {"kl_unit", data.kl_unit},
           {"kl_measured", is_measured ? number(conversion.kl_measured) : Json(nullptr)},
           {"kl_predicted", is_measured ? number(conversion.kl_predicted) : Json(nullptr)},
           {"swaps_tried", conversion.swaps_tried},

@@ -22,10 +22,11 @@ struct ReportRival {
 
 /// What a report tells.
 struct ReportData {
-  std::string model;      ///< What was converted, as the user named it.
-  std::string output;     ///< Where the result lies.
-  std::string made_by;    ///< Program and version.
-  Conversion conversion;  ///< Its warnings are shown, too.
+  std::string model;                      ///< What was converted, as the user named it.
+  std::string output;                     ///< Where the result lies.
+  std::string made_by;                    ///< Program and version.
+  Conversion conversion;                  ///< Its warnings are shown, too.
+  std::string kl_unit = " nats a token";  ///< Behind divergences; empty = they have none.
   /// Of each layer of the conversion, as written; empty = as with scales, biases and kept weights
   /// of 16 bits.
   std::vector<std::uint64_t> layer_bytes;

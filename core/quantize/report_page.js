@@ -27,6 +27,7 @@ function klText(kl) {
 const fixed = (x, digits) => finite(x) ? x.toFixed(digits) : "–";
 const bitsText = (layer) => layer.kept ? "kept" : String(layer.bits);
 
+const unit = data.kl_unit;  // " nats a token", or nothing
 const widths = [...new Set(data.layers.flatMap((layer) => Object.keys(layer.kl).map(Number)))].sort((a, b) => a - b);
 
 function showHeader() {
@@ -44,13 +45,14 @@ function showHeader() {
     (data.bytes > 0 ? `, ${fixed(data.source_bytes / data.bytes, 2)} times smaller` : ""));
   fact("True bits a weight", fixed(data.bpw_true, 3), `target ${fixed(data.target_bpw, 2)}; ${fixed(data.bpw_linear, 3)} of codes`);
   fact("Reference", references[data.reference] ?? data.reference);
-  fact("KL measured", klText(data.kl_measured), data.kl_measured === null ? "not measured" : "nats a token, the whole model");
+  fact("KL measured", klText(data.kl_measured), data.kl_measured === null ? "not measured" : `${unit.trim()}${unit && ", "}the whole model`);
   fact("KL predicted", klText(data.kl_predicted), data.kl_predicted === null ? "not measured" : "sum over the layers");
   if (finite(data.perplexity) || finite(data.source_perplexity)) {
     fact("Perplexity", fixed(data.perplexity, 3), `source ${fixed(data.source_perplexity, 3)}`);
   }
   if (data.swaps_tried > 0) fact("Measured swaps", `${data.swaps_kept} kept`, `of ${data.swaps_tried} tried`);
   fact("Time", finite(data.seconds) && data.seconds >= 120 ? `${fixed(data.seconds / 60, 1)} min` : `${fixed(data.seconds, 0)} s`);
+  $("heat-unit").textContent = unit && `, in${unit},`;
   $("warnings").hidden = data.warnings.length === 0;
   for (const warning of data.warnings) $("warnings").append(make("li", warning));
 }
@@ -94,7 +96,7 @@ function drawPlot(points) {
     plot.append(shape("text", {x: x(bytes), y: bottom + 18, "text-anchor": "middle", class: "muted"}, bytesText(bytes)));
   }
   plot.append(shape("text", {x: right, y: bottom + 38, "text-anchor": "end", class: "muted"}, "size of all tensors"));
-  plot.append(shape("text", {x: left, y: 14, class: "muted"}, "KL, nats a token"));
+  plot.append(shape("text", {x: left, y: 14, class: "muted"}, `KL${unit && ","}${unit}`));
   const rivals = points.filter((p) => !p.ours).sort((a, b) => a.bytes - b.bytes);
   plot.append(shape("polyline", {points: rivals.map((p) => `${x(p.bytes)},${y(Math.log10(p.kl))}`).join(" ")}));
   for (const p of [...rivals, ...points.filter((q) => q.ours)]) {
@@ -114,13 +116,14 @@ function showComparison() {
   const plotted = rows.filter((row) => finite(row.kl) && row.kl > 0);
   $("comparison-figure").hidden = plotted.length < 2;
   if (plotted.length >= 2) drawPlot(plotted);
+  const hasPerplexity = rows.some((row) => finite(row.perplexity));
   const body = make("tbody");
   for (const row of rows) {
     body.append(make("tr", null, row.ours ? {class: "ours"} : {}, make("th", row.label, {scope: "row"}),
       make("td", bytesText(row.bytes), {class: "number"}), make("td", fixed(row.bpw, 3), {class: "number"}),
-      make("td", klText(row.kl), {class: "number"}), make("td", fixed(row.perplexity, 3), {class: "number"})));
+      make("td", klText(row.kl), {class: "number"}), ...(hasPerplexity ? [make("td", fixed(row.perplexity, 3), {class: "number"})] : [])));
   }
-  $("comparison-table").append(headRow([["Model"], ["Size", "number"], ["Bits a weight", "number"], ["KL", "number"], ["Perplexity", "number"]]), body);
+  $("comparison-table").append(headRow([["Model"], ["Size", "number"], ["Bits a weight", "number"], ["KL", "number"], ...(hasPerplexity ? [["Perplexity", "number"]] : [])]), body);
 }
 
 // The scale of a width: logarithms, of which those far below the largest are all the same.

@@ -30,9 +30,10 @@ class SplitPages final : public KvStrategy {
   }
 
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output) const override {
+                  const float* weights, int query_count, float* output,
+                  const std::byte*) const override {
     values_->accumulate(shape, page + offset(shape), kv_head, first, last, weights, query_count,
-                        output);
+                        output, nullptr);
   }
 
   void transform_queries(const KvShape& shape, float* queries, int count) const override {

@@ -1,4 +1,4 @@
-// Finding and joining the safetensors files of a model folder.
+// Finding and joining the files of a model folder that hold its tensors.
 #include "core/tensor/safetensors_set.hpp"
 
 #include "core/tensor/file_error.hpp"
@@ -9,6 +9,8 @@
 #include <quiver/error.hpp>
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -21,6 +23,7 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view kSingle = "model.safetensors";
 constexpr std::string_view kWeights = "weights.safetensors";
+constexpr std::string_view kArchive = "weights.npz";
 constexpr std::string_view kIndex = "model.safetensors.index.json";
 /// Far above what the largest models need (a name of 100 bytes for each of 100,000 tensors).
 constexpr std::size_t kMaxIndexBytes = 100 * 1024 * 1024;
@@ -74,27 +77,35 @@ std::vector<SafetensorsFile> open_shards(const fs::path& folder) {
   return files;
 }
 
-std::vector<SafetensorsFile> open_by_pattern(const fs::path& folder) {
+/// Files of the folder whose names end in `suffix`, by name.
+std::vector<fs::path> files_ending_in(const fs::path& folder, std::string_view suffix) {
   std::error_code failure;
   std::vector<fs::path> paths;
-  std::vector<fs::path> others;
   fs::directory_iterator entry(folder, failure);
   for (; !failure && entry != fs::directory_iterator(); entry.increment(failure)) {
-    const std::string name = entry->path().filename().string();
-    if (!name.ends_with(".safetensors")) continue;
-    (name.starts_with("model") ? paths : others).push_back(entry->path());
+    if (entry->path().filename().string().ends_with(suffix)) paths.push_back(entry->path());
   }
   if (failure) throw file_error("list", folder, failure.value());
-  if (paths.empty() && is_there(folder / kWeights)) others = {folder / kWeights};
-  if (paths.empty() && others.size() == 1) paths = others;
-  if (paths.empty()) {
-    throw Error(ErrorCode::bad_input, "there is no model.safetensors and no shard of one",
-                printable(folder.native(), 4096), "name a model folder");
-  }
-  std::sort(paths.begin(), paths.end());
-  std::vector<SafetensorsFile> files;
-  for (const fs::path& path : paths) files.push_back(SafetensorsFile::open(path));
-  return files;
+  std::ranges::sort(paths);
+  return paths;
+}
+
+/// Those that begin with "model", else the one of that name, else the only one.
+std::vector<fs::path> choose_by_pattern(const fs::path& folder) {
+  const std::vector<fs::path> all = files_ending_in(folder, ".safetensors");
+  std::vector<fs::path> models;
+  std::ranges::copy_if(all, std::back_inserter(models), [](const fs::path& path) {
+    return path.filename().string().starts_with("model");
+  });
+  if (!models.empty()) return models;
+  if (is_there(folder / kWeights)) return {folder / kWeights};
+  return all.size() == 1 ? all : std::vector<fs::path>();
+}
+
+std::optional<fs::path> choose_archive(const fs::path& folder) {
+  if (is_there(folder / kArchive)) return folder / kArchive;
+  const std::vector<fs::path> all = files_ending_in(folder, ".npz");
+  return all.size() == 1 ? std::optional(all.front()) : std::nullopt;
 }
 
 }  // namespace
@@ -115,27 +126,48 @@ SafetensorsSet SafetensorsSet::open(const fs::path& folder) {
   std::vector<SafetensorsFile> files;
   if (is_there(folder / kSingle)) {
     files.push_back(SafetensorsFile::open(folder / kSingle));
+  } else if (is_there(folder / kIndex)) {
+    files = open_shards(folder);
   } else {
-    files = is_there(folder / kIndex) ? open_shards(folder) : open_by_pattern(folder);
+    for (const fs::path& path : choose_by_pattern(folder)) {
+      files.push_back(SafetensorsFile::open(path));
+    }
   }
-  return join(std::move(files), label);
+  if (!files.empty()) return join(std::move(files), label);
+  const std::optional<fs::path> archive = choose_archive(folder);
+  if (!archive) {
+    throw Error(ErrorCode::bad_input, "there is no model.safetensors and no shard of one", label,
+                "name a model folder");
+  }
+  SafetensorsSet set;
+  set.label_ = label;
+  set.archives_.push_back(NpzFile::open(*archive));
+  set.add(set.archives_.back().tensors());
+  set.sort_names();
+  return set;
 }
 
 SafetensorsSet SafetensorsSet::join(std::vector<SafetensorsFile> files, const std::string& label) {
   SafetensorsSet set;
   set.label_ = printable(label, 4096);
   set.files_ = std::move(files);
-  for (const SafetensorsFile& file : set.files_) {
-    for (const TensorView& tensor : file.tensors()) set.tensors_.push_back(&tensor);
-  }
-  set.by_name_ = set.tensors_;
-  std::ranges::sort(set.by_name_, {}, name_of);
-  const auto twice = std::ranges::adjacent_find(set.by_name_, {}, name_of);
-  if (twice != set.by_name_.end()) {
-    throw Error(ErrorCode::bad_input, "two files hold tensor " + in_quotes((*twice)->name),
-                set.label_, "remove the file that does not belong to the model");
-  }
+  for (const SafetensorsFile& file : set.files_) set.add(file.tensors());
+  set.sort_names();
   return set;
+}
+
+void SafetensorsSet::add(std::span<const TensorView> tensors) {
+  for (const TensorView& tensor : tensors) tensors_.push_back(&tensor);
+}
+
+void SafetensorsSet::sort_names() {
+  by_name_ = tensors_;
+  std::ranges::sort(by_name_, {}, name_of);
+  const auto twice = std::ranges::adjacent_find(by_name_, {}, name_of);
+  if (twice != by_name_.end()) {
+    throw Error(ErrorCode::bad_input, "two files hold tensor " + in_quotes((*twice)->name), label_,
+                "remove the file that does not belong to the model");
+  }
 }
 
 const TensorView* SafetensorsSet::find(std::string_view name) const noexcept {
@@ -153,6 +185,7 @@ const TensorView& SafetensorsSet::at(std::string_view name) const {
 
 void SafetensorsSet::release(const TensorView& tensor) const noexcept {
   for (const SafetensorsFile& file : files_) file.release(tensor);
+  for (const NpzFile& archive : archives_) archive.release(tensor);
 }
 
 }  // namespace quiver

@@ -1,6 +1,7 @@
-// Reading the tensors of a model folder, in one safetensors file or several.
+// Reading the tensors of a model folder, in one safetensors file or several, or in one of NumPy.
 #pragma once
 
+#include "core/tensor/npz.hpp"
 #include "core/tensor/safetensors.hpp"
 
 #include <cstdint>
@@ -21,7 +22,8 @@ class SafetensorsSet {
   ///  2. the shards that model.safetensors.index.json names: plain file names ending in
   ///     .safetensors, every one present, every tensor of its weight_map in the shard it names;
   ///  3. model*.safetensors, sorted by name;
-  ///  4. weights.safetensors, or the only .safetensors file that there is.
+  ///  4. weights.safetensors, or the only .safetensors file that there is;
+  ///  5. weights.npz, or the only .npz file that there is.
   /// Throws Error(bad_input) naming the folder, file or tensor at fault.
   static SafetensorsSet open(const std::filesystem::path& folder);
 
@@ -38,7 +40,7 @@ class SafetensorsSet {
   /// The tensor of that name; throws Error(bad_input) naming it and the folder where there is none.
   const TensorView& at(std::string_view name) const;
 
-  /// The files, in the order of tensors().
+  /// The safetensors files, in the order of tensors().
   std::span<const SafetensorsFile> files() const noexcept { return files_; }
 
   /// Hands memory behind the tensor's data back to the system; see MappedFile::release.
@@ -49,9 +51,12 @@ class SafetensorsSet {
 
  private:
   SafetensorsSet() = default;
+  void add(std::span<const TensorView> tensors);
+  void sort_names();
 
   std::string label_;
   std::vector<SafetensorsFile> files_;
+  std::vector<NpzFile> archives_;
   std::vector<const TensorView*> tensors_;
   std::vector<const TensorView*> by_name_;
 };

@@ -66,17 +66,23 @@ class TransformedKernels {
 
   void write(std::size_t output, std::span<const float> kernel) {
     std::size_t begin = 0;  // of the sum's panels
-    std::vector<std::size_t> begins;
+    std::vector<float*> begins;
     for (int sum = 0; sum < layout_.sums(); ++sum) {
       const std::size_t panel = static_cast<std::size_t>(layout_.width(sum)) * inputs_ * kLanes;
-      begins.push_back(begin + output / kLanes * panel + output % kLanes);
+      begins.push_back(target_ + begin + output / kLanes * panel + output % kLanes);
       begin += panels_ * panel;
     }
-    for (std::size_t i = 0; i < inputs_; ++i) {
-      for (int value = 0; value < layout_.values(); ++value) {
-        const std::size_t row = static_cast<std::size_t>(layout_.place_of(value)) * inputs_ + i;
-        target_[begins[static_cast<std::size_t>(layout_.sum_of(value))] + row * kLanes] =
-            static_cast<float>(transformed(kernel, i, value));
+    const auto in = static_cast<std::size_t>(scheme_.in);
+    for (std::size_t value = 0; value < in * in; ++value) {
+      if (value % in == 0) transform_columns(kernel, rows_[value / in]);
+      const auto& across = rows_[value % in];
+      const int which = static_cast<int>(value);
+      float* target = begins[static_cast<std::size_t>(layout_.sum_of(which))] +
+                      static_cast<std::size_t>(layout_.place_of(which)) * inputs_ * kLanes;
+      for (std::size_t i = 0; i < inputs_; ++i) {
+        const double sum = across[0] * columns_[i] + across[1] * columns_[inputs_ + i] +
+                           across[2] * columns_[2 * inputs_ + i];
+        target[i * kLanes] = static_cast<float>(sum);
       }
     }
   }
@@ -84,16 +90,13 @@ class TransformedKernels {
  private:
   static constexpr std::size_t kLanes = kPanelOutputs;
 
-  double transformed(std::span<const float> kernel, std::size_t input, int value) const {
-    const auto& down = rows_[static_cast<std::size_t>(value / scheme_.in)];
-    const auto& across = rows_[static_cast<std::size_t>(value % scheme_.in)];
-    double sum = 0;
-    for (std::size_t y = 0; y < 3; ++y) {
-      for (std::size_t x = 0; x < 3; ++x) {
-        sum += down[y] * across[x] * kernel[(y * 3 + x) * inputs_ + input];
-      }
+  /// The kernel's three columns, each summed up by one row of the scheme.
+  void transform_columns(std::span<const float> kernel, const std::array<double, 3>& down) {
+    const std::size_t row = 3 * inputs_;
+    columns_.resize(row);
+    for (std::size_t i = 0; i < row; ++i) {
+      columns_[i] = down[0] * kernel[i] + down[1] * kernel[row + i] + down[2] * kernel[2 * row + i];
     }
-    return sum;
   }
 
   const WinogradScheme& scheme_;
@@ -102,6 +105,7 @@ class TransformedKernels {
   std::size_t inputs_;
   std::size_t panels_;
   float* target_;
+  std::vector<double> columns_;
 };
 
 }  // namespace

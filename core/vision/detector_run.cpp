@@ -89,24 +89,30 @@ RawDetections DetectorRun::run(const PictureView& picture, const Observer& obser
   return finish(pass, stream);
 }
 
-RawDetections DetectorRun::trace(const PictureView& picture, std::vector<KeptStream>& streams) {
+KeptStream DetectorRun::start(const PictureView& picture) {
   check_size(picture);
-  streams.clear();
   ImagePass pass(picture, means());
-  Stream stream = detector_.begin(pass);
-  for (int i = 0; i < model_->model().block_count(); ++i) {
-    streams.push_back(keep(pass, stream));
-    pass.run_block(model_->model(), i, stream);
-  }
-  return finish(pass, stream);
+  return keep(pass, detector_.begin(pass));
 }
 
-RawDetections DetectorRun::resume(const PictureView& picture, const KeptStream& kept, int first) {
-  ImagePass pass(picture, means());
+Stream DetectorRun::adopt(ImagePass& pass, const KeptStream& kept) const {
   Stream stream;
   for (std::size_t i = 0; i < kept.maps.size(); ++i) {
     if (kept.maps[i].channels > 0) tensor_of(stream, i) = pass.adopt(kept.maps[i]);
   }
+  return stream;
+}
+
+KeptStream DetectorRun::advance(const PictureView& picture, const KeptStream& kept, int block) {
+  ImagePass pass(picture, means());
+  Stream stream = adopt(pass, kept);
+  pass.run_block(model_->model(), block, stream);
+  return keep(pass, stream);
+}
+
+RawDetections DetectorRun::resume(const PictureView& picture, const KeptStream& kept, int first) {
+  ImagePass pass(picture, means());
+  Stream stream = adopt(pass, kept);
   for (int i = first; i < model_->model().block_count(); ++i) {
     pass.run_block(model_->model(), i, stream);
   }

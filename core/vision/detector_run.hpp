@@ -37,10 +37,13 @@ class DetectorRun {
   /// Error(bad_input) for other sides.
   RawDetections run(const PictureView& picture, const Observer& observer = {});
 
-  /// The streams in front of each block, block_count() of them, and what is predicted in the end.
-  RawDetections trace(const PictureView& picture, std::vector<KeptStream>& streams);
+  /// The stream in front of the first block. Throws as run().
+  KeptStream start(const PictureView& picture);
 
-  /// Goes on in front of block `first`.
+  /// The stream behind a block, from that in front of it.
+  KeptStream advance(const PictureView& picture, const KeptStream& stream, int block);
+
+  /// What is predicted, from the stream in front of block `first`.
   RawDetections resume(const PictureView& picture, const KeptStream& stream, int first);
 
   /// Computes a convolution with another matrix until that is nullptr.
@@ -48,6 +51,7 @@ class DetectorRun {
 
  private:
   RawDetections finish(ImagePass& pass, const Stream& stream) const;
+  Stream adopt(ImagePass& pass, const KeptStream& kept) const;
   void check_size(const PictureView& picture) const;
   ImageMeans means() { return {model_->weights().images(), panels_, memory_, threads_, compute_}; }
 

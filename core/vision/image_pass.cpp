@@ -118,7 +118,8 @@ Tensor ImagePass::joined(Tensor x, const char* operation) {
   const Tensor result = make(data(x, operation).size, x.width);
   const FeatureMap& source = data(x, operation);
   MapPart& target = part(result);
-  for (int y = 0; y < source.size.height; ++y) copy_row(source, y, target.at(y, 0), target.pixel);
+  threads_.run(source.size.height,
+               [&](int y, int) { copy_row(source, y, target.at(y, 0), target.pixel); });
   return result;
 }
 
@@ -139,9 +140,9 @@ void ImagePass::append(Tensor x, std::vector<float>& values) const {
   const std::size_t row = static_cast<std::size_t>(source.size.width) * channels;
   const std::size_t begin = values.size();
   values.resize(begin + row * static_cast<std::size_t>(source.size.height));
-  for (int y = 0; y < source.size.height; ++y) {
+  threads_.run(source.size.height, [&](int y, int) {
     copy_row(source, y, values.data() + begin + static_cast<std::size_t>(y) * row, channels);
-  }
+  });
 }
 
 Tensor ImagePass::adopt(const KeptMap& kept) {
@@ -152,9 +153,9 @@ Tensor ImagePass::adopt_values(MapSize size, int channels, std::span<const float
   const Tensor result = make(size, channels);
   MapPart& target = part(result);
   const std::size_t row = static_cast<std::size_t>(size.width) * static_cast<std::size_t>(channels);
-  for (int y = 0; y < size.height; ++y) {
+  threads_.run(size.height, [&](int y, int) {
     std::copy_n(values.data() + static_cast<std::size_t>(y) * row, row, target.at(y, 0));
-  }
+  });
   return result;
 }
 
@@ -208,20 +209,20 @@ Tensor ImagePass::max_pool(Tensor x, int window) {
   const auto raise = [](float* target, const float* values, int count) {
     for (int c = 0; c < count; ++c) target[c] = target[c] < values[c] ? values[c] : target[c];
   };
-  for (int y = 0; y < size.height; ++y) {
+  threads_.run(size.height, [&](int y, int) {
     for (int column = 0; column < size.width; ++column) {
       float* target = middle.at(y, column);
       std::copy_n(in.at(y, column), in.channels, target);
       const int last = std::min(size.width - 1, column + reach);
       for (int i = std::max(0, column - reach); i <= last; ++i) raise(target, in.at(y, i), x.width);
     }
-  }
+  });
   const int row = size.width * x.width;
-  for (int y = 0; y < size.height; ++y) {
+  threads_.run(size.height, [&](int y, int) {
     std::copy_n(middle.at(y, 0), row, out.at(y, 0));
     const int last = std::min(size.height - 1, y + reach);
     for (int i = std::max(0, y - reach); i <= last; ++i) raise(out.at(y, 0), middle.at(i, 0), row);
-  }
+  });
   return result;
 }
 

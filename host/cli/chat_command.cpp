@@ -19,23 +19,36 @@ constexpr PositionalRow kPositionals[] = {{.name = "MODEL",
                                            .help = "Folder, or owner/name in the local cache",
                                            .completes = Completes::folder}};
 constexpr OptionRow kChatOptions[] = {
-    {.name = "system", .value = "TEXT", .help = "System message in front of the conversation"}};
+    {.name = "system", .value = "TEXT", .help = "System message in front of the conversation"},
+    {.name = "image",
+     .value = "FILE",
+     .help = "Picture that the first message shows: JPEG, PNG or WebP; again for more",
+     .is_repeatable = true,
+     .completes = Completes::file}};
 constexpr OptionGroup kGroups[] = {{"Conversation", kChatOptions},
                                    {"Generation", kGenerationOptions},
                                    {"Decoding", kDecodingOptions},
                                    {"Sampling", kSamplingOptions},
                                    {"Cache", kCacheOptions}};
 constexpr Example kExamples[] = {
-    {"chat model/ --temp 0.7 --max-tokens 1000", "Talk; /reset starts anew, Ctrl-D leaves"}};
+    {"chat model/ --temp 0.7 --max-tokens 1000", "Talk; /reset starts anew, Ctrl-D leaves"},
+    {"chat model/ --image photo.jpg", "Talk about a picture; /image FILE shows another one"}};
+
+constexpr std::string_view kImageCommand = "/image ";
 
 /// The loop over the user's lines. With --json nothing is printed before the end.
 class Chat {
  public:
   Chat(TextEngine& engine, const Arguments& arguments)
-      : conversation_(engine, arguments.text("system")), is_json_(arguments.flag("json")) {}
+      : conversation_(engine, arguments.text("system")), is_json_(arguments.flag("json")) {
+    const std::vector<std::string> pictures = arguments.texts("image");
+    if (!pictures.empty()) conversation_.add_pictures(pictures);
+  }
 
   int run() {
-    show_note("/reset starts anew, /exit or Ctrl-D leaves, Ctrl-C ends an answer");
+    show_note(
+        "/image FILE shows a picture with the next message, /reset starts anew, /exit or Ctrl-D "
+        "leaves, Ctrl-C ends an answer");
     int interruptions = 0;
     std::string line;
     while (true) {
@@ -53,8 +66,10 @@ class Chat {
       if (line == "/reset") {
         conversation_.reset();
         turns_.clear();
+      } else if (line.starts_with(kImageCommand)) {
+        attempt([&] { conversation_.add_pictures({line.substr(kImageCommand.size())}); });
       } else if (line.starts_with('/')) {
-        show_note(fmt::format("there is no command {}; /reset and /exit exist", line));
+        show_note(fmt::format("there is no command {}; /image FILE, /reset and /exit exist", line));
       } else if (!line.empty()) {
         answer(line);
       }
@@ -74,8 +89,21 @@ class Chat {
     if (!is_json_ && !is_quiet() && is_stdout_terminal()) show(text + "\n");
   }
 
-  void answer(const std::string& message) {
+  /// A message that cannot be answered does not end the conversation; our own faults do.
+  template <class Action>
+  void attempt(const Action& action) {
     try {
+      action();
+    } catch (const Error& error) {
+      if (error.code() == ErrorCode::internal || error.code() == ErrorCode::plugin) throw;
+      show("\n");
+      report(error, false);
+    }
+    interrupt_flag() = false;
+  }
+
+  void answer(const std::string& message) {
+    attempt([&] {
       const TurnReport report =
           conversation_.say(message, [this](std::string_view piece) { show(piece); });
       const Generation& generation = report.answer.generation;
@@ -84,13 +112,7 @@ class Chat {
                         {"cached_tokens", report.cached_tokens},
                         {"completion_tokens", generation.ids.size()},
                         {"finish_reason", finish_reason_name(generation.reason)}});
-    } catch (const Error& error) {
-      // A message that cannot be answered does not end the conversation; our own faults do.
-      if (error.code() == ErrorCode::internal || error.code() == ErrorCode::plugin) throw;
-      show("\n");
-      report(error, false);
-    }
-    interrupt_flag() = false;
+    });
   }
 
   Conversation conversation_;

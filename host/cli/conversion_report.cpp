@@ -93,9 +93,10 @@ std::string conversion_summary(const Conversion& conversion, const std::string& 
                         bytes_text(conversion.sidecar_bytes));
   }
   if (conversion.kl_measured != 0) {
-    text += fmt::format("KL against {}: {:.3e}{}, {:.3e} by the sum of the layers\n",
-                        conversion.reference == "bf16" ? "the full weights" : "a 4-bit copy",
-                        conversion.kl_measured, kl_unit, conversion.kl_predicted);
+    text +=
+        fmt::format("KL against {}: {:.3e}{}, {:.3e} by the sum of the layers\n",
+                    conversion.reference == "uniform_4bit" ? "a 4-bit copy" : "the full weights",
+                    conversion.kl_measured, kl_unit, conversion.kl_predicted);
   }
   for (const ModelScore& score : conversion.uniform) {
     text += fmt::format("all at {} bits: {}, {:.3f} bits a weight, KL {:.3e}{}\n", score.bits,

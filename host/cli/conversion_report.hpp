@@ -18,8 +18,9 @@ nlohmann::ordered_json conversion_json(const Conversion& conversion, double seco
 /// A line a layer: divergences at the widths, and the width it got.
 std::string conversion_table(const Conversion& conversion, const std::vector<int>& widths);
 
-/// Sizes, divergences and the comparison with uniform widths, as lines.
+/// Sizes, divergences and the comparison with uniform widths, as lines. `kl_unit` stands behind
+/// divergences: " nats a token", or nothing.
 std::string conversion_summary(const Conversion& conversion, const std::string& output,
-                               double seconds, std::string_view kl_unit = " nats a token");
+                               double seconds, std::string_view kl_unit);
 
 }  // namespace quiver::cli

@@ -2,8 +2,7 @@
 #pragma once
 
 #include "core/model/loaded_model.hpp"
-#include "host/cli/arguments.hpp"
-#include "host/cli/session.hpp"
+#include "host/cli/conversion.hpp"
 
 #include <memory>
 
@@ -13,8 +12,8 @@ namespace quiver::cli {
 bool is_detector(const LoadedModel& model);
 
 /// What `convert` does with a detector: --calibration names a folder of pictures or one of them.
-/// Returns the exit code. Throws as convert_detector().
-int convert_detector_as(const Arguments& arguments, Session& session,
-                        const std::shared_ptr<const LoadedModel>& model);
+/// Throws as convert_detector().
+void convert_detector_model(const ConversionRun& run,
+                            const std::shared_ptr<const LoadedModel>& model);
 
 }  // namespace quiver::cli

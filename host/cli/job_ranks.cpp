@@ -1,7 +1,7 @@
 // The processes of the MPI job that this one is part of.
 #include "host/cli/job_ranks.hpp"
 
-#include "core/quantize/shared_sweep.hpp"
+#include "core/quantize/shared_work.hpp"
 #include "host/cli/console.hpp"
 
 #include <quiver/error.hpp>

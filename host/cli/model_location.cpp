@@ -94,7 +94,7 @@ bool has_weights(const fs::path& path) {
   for (const auto& entry : fs::directory_iterator(path, error)) {
     const std::string name = entry.path().filename().string();
     if (name == "model.safetensors.index.json") return true;
-    if (name.ends_with(".safetensors")) return true;
+    if (name.ends_with(".safetensors") || name.ends_with(".npz")) return true;
   }
   return false;
 }

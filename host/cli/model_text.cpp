@@ -70,7 +70,8 @@ std::vector<std::int32_t> ModelText::encode(std::string_view text, bool is_whole
   return tokenizer_.encode(text, is_whole);
 }
 
-std::vector<std::int32_t> ModelText::encode_chat(const nlohmann::ordered_json& messages) const {
+std::vector<std::int32_t> ModelText::encode_chat(const nlohmann::ordered_json& messages,
+                                                 bool opens_answer) const {
   const auto chat_template = text::ChatTemplate::load_folder(folder_);
   if (!chat_template) {
     throw Error(ErrorCode::bad_input, "the model has no chat template", folder_.string(),
@@ -78,6 +79,7 @@ std::vector<std::int32_t> ModelText::encode_chat(const nlohmann::ordered_json& m
   }
   text::ChatRequest request;
   request.messages_json = messages.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  request.add_generation_prompt = opens_answer;
   return tokenizer_.encode(chat_template->render(request), false);
 }
 

@@ -37,9 +37,11 @@ class ModelText : public Vocabulary {
   /// Tokens of a text as it stands, with those that the tokenizer puts around texts if `is_whole`.
   std::vector<std::int32_t> encode(std::string_view text, bool is_whole) const;
 
-  /// Tokens of a conversation [{"role", "content"}, ..] up to where the model is to answer. Throws
-  /// Error(bad_input) where the folder has no chat template, or the template refuses.
-  std::vector<std::int32_t> encode_chat(const nlohmann::ordered_json& messages) const;
+  /// Tokens of a conversation [{"role", "content"}, ..] up to where the model is to answer, with
+  /// what begins its answer if `opens_answer`. Throws Error(bad_input) where the folder has no chat
+  /// template, or the template refuses.
+  std::vector<std::int32_t> encode_chat(const nlohmann::ordered_json& messages,
+                                        bool opens_answer = true) const;
 
   /// Ids that end a text: those of the config files, else the tokenizer's own. Sorted.
   const std::vector<std::int32_t>& end_ids() const { return end_ids_; }

@@ -23,16 +23,9 @@ std::vector<std::int32_t> read_prompt(const Arguments& arguments, const TextEngi
   if (arguments.has("system")) {
     messages.push_back({{"role", "system"}, {"content", arguments.text("system")}});
   }
-  nlohmann::ordered_json content = arguments.text("chat");
-  if (arguments.has("image")) {
-    nlohmann::ordered_json parts = nlohmann::ordered_json::array();
-    for (std::size_t i = 0; i < arguments.texts("image").size(); ++i) {
-      parts.push_back({{"type", "image"}});
-    }
-    parts.push_back({{"type", "text"}, {"text", std::move(content)}});
-    content = std::move(parts);
-  }
-  messages.push_back({{"role", "user"}, {"content", std::move(content)}});
+  messages.push_back(
+      {{"role", "user"},
+       {"content", message_content(arguments.texts("image").size(), arguments.text("chat"))}});
   return text.encode_chat(messages);
 }
 

@@ -61,7 +61,10 @@ SchemeSource Session::schemes() const {
 }
 
 std::shared_ptr<const LoadedModel> Session::load(const std::filesystem::path& folder) const {
-  return LoadedModel::load(folder, architectures(), schemes());
+  return LoadedModel::load(folder, architectures(), schemes(),
+                           [this](std::span<const std::string_view> names) {
+                             return recognize_weights(*registry_, names);
+                           });
 }
 
 std::shared_ptr<const LoadedModel> Session::describe(const std::filesystem::path& path) const {

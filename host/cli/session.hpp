@@ -46,7 +46,8 @@ class Session {
   ThreadPool& threads();
 
   /// Loads the model of a folder. Throws Error(plugin) where no architecture runs its model_type or
-  /// no scheme reads its weights.
+  /// no scheme reads its weights. A folder without config.json is told by its tensors, where a
+  /// plugin knows them.
   std::shared_ptr<const LoadedModel> load(const std::filesystem::path& folder) const;
 
   /// The same from config.json alone, which `path` is or holds: sizes without values.

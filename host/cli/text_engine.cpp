@@ -15,6 +15,8 @@
 namespace quiver::cli {
 namespace {
 
+constexpr const char* kReading = "reading the prompt";
+
 /// Turns tokens into the text that may be shown.
 class TextStream {
  public:
@@ -81,13 +83,24 @@ const ModelText& TextEngine::require_text() const {
   return *text_;
 }
 
+void TextEngine::read(Sequence& sequence, std::span<const std::int32_t> prompt, std::size_t first,
+                      std::size_t last) {
+  ProgressLine progress(kReading, last - first, "tokens");
+  const auto go_on = [&](std::size_t done) {
+    progress.update(done);
+    return !interrupt_flag().load();
+  };
+  engine_->feed_prompt(sequence, prompt.subspan(first, last - first), Wanted::none, go_on, {},
+                       images_.get());
+}
+
 Answer TextEngine::run(Sequence& sequence, std::span<const std::int32_t> prompt, std::size_t cached,
                        TokenFilter* filter, const std::function<void(std::string_view)>& show) {
   Answer answer;
   std::optional<TextStream> stream;
   if (text_) stream.emplace(*text_, stops_);
   const auto fresh = prompt.subspan(cached);
-  ProgressLine progress("reading the prompt", fresh.size(), "tokens");
+  ProgressLine progress(kReading, fresh.size(), "tokens");
   const auto add = [&](const std::string& piece) {
     if (piece.empty()) return;
     answer.text += piece;

@@ -69,9 +69,14 @@ class TextEngine {
   /// Who sees what decoding does; outlives the object.
   void set_observer(DecodeObserver* observer) { options_.decode.observer = observer; }
 
+  /// Feeds the tokens [first, last) of `prompt` into a sequence that holds those before, without
+  /// generating; where can_continue(). Shows progress.
+  void read(Sequence& sequence, std::span<const std::int32_t> prompt, std::size_t first,
+            std::size_t last);
+
   /// Feeds what `prompt` has beyond the `cached` tokens that the sequence holds, and generates
-  /// behind it; `show` gets the text piece by piece, whole code
-  /// points only. `filter` may be nullptr. Shows progress while the prompt is read.
+  /// behind it; `show` gets the text piece by piece, whole code points only. `filter` may be
+  /// nullptr. Shows progress while the prompt is read.
   Answer run(Sequence& sequence, std::span<const std::int32_t> prompt, std::size_t cached,
              TokenFilter* filter, const std::function<void(std::string_view)>& show);
 

@@ -1,6 +1,9 @@
 // The plugin arch-yolo26.
+#include <quiver/bare_weights.hpp>
 #include <quiver/plugin.hpp>
 #include <quiver/written_names.hpp>
+
+#include <algorithm>
 
 #include "network.hpp"
 
@@ -48,7 +51,13 @@ constexpr TensorRule kWrittenNames[] = {
     rename("model.layers.22.m.*.1.**", "model.layers.22.m.*.layers.1.**"),
 };
 
-class YoloArchitecture : public Architecture, public WrittenNames {
+/// Kernels of the head that predicts each object once, by both layouts of names; detectors of other
+/// generations have no such head.
+constexpr std::string_view kOwnKernels[] = {
+    "model.23.one2one_cv2.0.0.conv.weight",
+    "model.layers.23.one2one_cv2.layer0.layers.0.conv.weight"};
+
+class YoloArchitecture : public Architecture, public WrittenNames, public BareWeights {
  public:
   Model* create(std::string_view, const Config& config, Weights& weights) const override {
     return new Network(config, weights);
@@ -59,8 +68,15 @@ class YoloArchitecture : public Architecture, public WrittenNames {
   std::span<const TensorRule> written_names(std::string_view) const override {
     return kWrittenNames;
   }
+  const char* recognize(std::string_view, std::span<const std::string_view> names) const override {
+    const bool is_own = std::ranges::any_of(kOwnKernels, [&](std::string_view kernel) {
+      return std::ranges::find(names, kernel) != names.end();
+    });
+    return is_own ? "yolo26" : nullptr;
+  }
   const void* extension(std::string_view id) const override {
-    return provide<WrittenNames>(id, *this);
+    if (const void* names = provide<WrittenNames>(id, *this)) return names;
+    return provide<BareWeights>(id, *this);
   }
 };
 

@@ -181,6 +181,16 @@ Shape from_tensors(TensorShapes tensors) {
   return shape;
 }
 
+/// What a head with a fourth branch is for: its last kernel gives one angle, or many points.
+std::string task_of_fourth_branch(TensorShapes& tensors, const std::string& branch) {
+  for (const char* last : {".0.2", ".layer0.layers.2"}) {
+    if (tensors.has(branch + last)) {
+      return tensors.outputs(branch + last) == 1 ? "turned boxes" : "poses";
+    }
+  }
+  return "poses";  // of the newest generation, with kernels of their own behind the branch
+}
+
 /// Heads of the family's other tasks: a kernel that only they have, and what they do.
 void refuse_other_tasks(const Config& config, TensorShapes tensors) {
   const auto refuse = [](const std::string& task, const std::string& where) {
@@ -192,8 +202,9 @@ void refuse_other_tasks(const Config& config, TensorShapes tensors) {
   const std::string head = layer_name(23);
   if (tensors.has(head + ".proto.cv1.conv")) throw refuse("segmentation", head + ".proto");
   for (const char* branch : {".cv4", ".one2one_cv4"}) {
-    if (tensors.has(head + branch + ".0.0.conv")) {
-      throw refuse("segmentation, poses or turned boxes", head + branch);
+    for (const char* first : {".0.0.conv", ".layer0.layers.0.conv"}) {
+      if (!tensors.has(head + branch + first)) continue;
+      throw refuse(task_of_fourth_branch(tensors, head + branch), head + branch);
     }
   }
   if (tensors.has(layer_name(10) + ".conv.conv")) {

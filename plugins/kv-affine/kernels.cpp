@@ -146,7 +146,8 @@ QUIVER_KV_INLINE void add_scores(const Piece& piece, const RoundedQueries& queri
 
 /// Adds a piece's part to the scores of kQueries queries and the tokens of kBeside blocks.
 template <int kBits, int kQueries, int kBeside>
-void add_piece(const Piece& piece, const RoundedQueries& queries, float* scores) {
+void add_piece(const Piece& piece, const RoundedQueries& queries, float* scores,
+               kv::ReadAhead& ahead) {
   constexpr int kPairs = 16 / kBits;
   Ints sums[kQueries][kBeside][kParts];
 #pragma GCC unroll 8
@@ -157,10 +158,12 @@ void add_piece(const Piece& piece, const RoundedQueries& queries, float* scores)
       for (int p = 0; p < kParts; ++p) sums[q][b][p] = kv::zero_ints();
     }
   }
+  kv::ReadAhead next = ahead;
   const std::int16_t* codes = queries.codes[0];
   const std::uint32_t* from = piece.words;
 #pragma GCC unroll 1
   for (std::size_t w = 0; w < piece.count; ++w, codes += 2 * kPairs, from += kUnit) {
+    next.take<kBeside * kUnit * sizeof(std::uint32_t)>();
     add_pair<kBits, 0>(from, piece.block_words, codes, sums);
     add_pair<kBits, 1>(from, piece.block_words, codes, sums);
     if constexpr (kPairs == 4) {
@@ -168,6 +171,7 @@ void add_piece(const Piece& piece, const RoundedQueries& queries, float* scores)
       add_pair<kBits, 3>(from, piece.block_words, codes, sums);
     }
   }
+  ahead = next;
   add_scores(piece, queries, sums, scores);
 }
 
@@ -182,7 +186,8 @@ void place(const Layout& layout, const Head& head, std::size_t at, std::size_t w
 }
 
 template <int kBits, int kQueries>
-void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall& call, int query) {
+void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall& call, int query,
+                   kv::ReadAhead& ahead) {
   constexpr std::size_t kCodes = 32 / kBits;
   constexpr int kBeside = kv::units_beside(kQueries);
   const int end = (call.last + kUnit - 1) / kUnit;
@@ -204,11 +209,11 @@ void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall&
     int block = call.first / kUnit;
     for (; block + kBeside <= end; block += kBeside) {
       place(layout, head, at, word, block, piece);
-      add_piece<kBits, kQueries, kBeside>(piece, rounded, scores + block * kUnit);
+      add_piece<kBits, kQueries, kBeside>(piece, rounded, scores + block * kUnit, ahead);
     }
     for (; block < end; ++block) {
       place(layout, head, at, word, block, piece);
-      add_piece<kBits, kQueries, 1>(piece, rounded, scores + block * kUnit);
+      add_piece<kBits, kQueries, 1>(piece, rounded, scores + block * kUnit, ahead);
     }
   }
   for (int q = 0; q < kQueries; ++q) {
@@ -222,9 +227,12 @@ template <int kBits>
 void score_page(const Layout& layout, const kv::ScoresCall& call) {
   if (call.first >= call.last) return;
   const Head head = head_of(layout, call.page, call.kv_head);
+  // What is wanted next are the values of the same tokens.
+  kv::ReadAhead ahead{head.values, layout.value_bytes + layout.parameter_bytes};
   kv::for_passes(call.query_count, [&](auto pass, int query) {
-    score_queries<kBits, decltype(pass)::value>(layout, head, call, query);
+    score_queries<kBits, decltype(pass)::value>(layout, head, call, query, ahead);
   });
+  ahead.take_rest();
 }
 
 /// Weights with scales folded in, and what the biases add to every number.
@@ -288,6 +296,11 @@ void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
   if (call.first >= call.last) return;
   const Head head = head_of(layout, call.page, call.kv_head);
   const kv::HeadValues values{head.values, layout.value_row, call.first, call.last};
+  kv::ReadAhead ahead{};
+  if (call.next != nullptr) {
+    ahead = {head_of(layout, call.next, call.kv_head).keys,
+             layout.key_bytes + layout.parameter_bytes};
+  }
   kv::for_passes(call.query_count, [&](auto pass, int query) {
     constexpr int kQueries = decltype(pass)::value;
     const auto q = static_cast<std::size_t>(query);
@@ -301,9 +314,10 @@ void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
       }
       kv::add_dims<kQueries>(Codec{}, values, g * layout.group, (g + 1) * layout.group,
                              folded.weights[0], folded.extra, call.output + q * layout.dims,
-                             layout.dims);
+                             layout.dims, ahead);
     }
   });
+  ahead.take_rest();
 }
 
 void write(const Format& format, const KvShape& shape, std::byte* page, int slot, const float* keys,

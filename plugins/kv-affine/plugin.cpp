@@ -53,8 +53,10 @@ class AffinePages final : public KvStrategy {
   }
 
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output) const override {
-    kernels_.accumulate(format_, {page, shape, kv_head, first, last, weights, query_count, output});
+                  const float* weights, int query_count, float* output,
+                  const std::byte* next) const override {
+    kernels_.accumulate(format_,
+                        {page, shape, kv_head, first, last, weights, query_count, output, next});
   }
 
  private:

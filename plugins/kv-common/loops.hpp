@@ -52,6 +52,33 @@ QUIVER_KV_INLINE void add_products(const Codec& codec, const std::byte* from, st
   }
 }
 
+/// Memory that is read after what a loop reads: asked for line by line beside it, since processors
+/// do not guess what follows where rows are short and pages lie anywhere.
+class ReadAhead {
+ public:
+  ReadAhead() = default;
+  QUIVER_KV_INLINE ReadAhead(const std::byte* at, std::size_t size) : at_(at), end_(at + size) {}
+
+  /// Asks for as many bytes as the loop reads at a time.
+  template <std::size_t kBytes>
+  QUIVER_KV_INLINE void take() {
+    if (at_ >= end_) return;
+#pragma GCC unroll 8
+    for (std::size_t i = 0; i < kBytes; i += kLine) __builtin_prefetch(at_ + i, 0, 2);
+    at_ += kBytes;
+  }
+
+  /// Asks for what is left.
+  QUIVER_KV_INLINE void take_rest() {
+    for (; at_ < end_; at_ += kLine) __builtin_prefetch(at_, 0, 2);
+  }
+
+ private:
+  static constexpr std::size_t kLine = 64;
+  const std::byte* at_ = nullptr;
+  const std::byte* end_ = nullptr;
+};
+
 /// What the scores of one head are made from.
 struct HeadKeys {
   const std::byte* keys;
@@ -65,8 +92,9 @@ struct HeadKeys {
 /// Scores of kQueries queries with the tokens of kBeside blocks from `block` on.
 template <int kQueries, int kBeside, class Codec>
 void score_blocks(const Codec& codec, const HeadKeys& head, int block, const float* queries,
-                  float* scores) {
+                  float* scores, ReadAhead& ahead) {
   const Codec local = codec;
+  ReadAhead next = ahead;
   const std::size_t dims = head.dims;
   const std::byte* from = head.keys + static_cast<std::size_t>(block) * head.block_bytes;
   Vec sums[kQueries][kBeside][kParts];
@@ -80,9 +108,11 @@ void score_blocks(const Codec& codec, const HeadKeys& head, int block, const flo
   }
 #pragma GCC unroll 1
   for (std::size_t d = 0; d < dims; ++d) {
+    next.take<kBeside * Codec::kUnitBytes>();
     add_products(local, from, head.block_bytes, queries + d, dims, sums);
     from += Codec::kUnitBytes;
   }
+  ahead = next;
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
 #pragma GCC unroll 8
@@ -98,10 +128,11 @@ void score_blocks(const Codec& codec, const HeadKeys& head, int block, const flo
   }
 }
 
-/// Scores of all queries [count, dims] with the tokens first to last of a head.
+/// Scores of all queries [count, dims] with the tokens first to last of a head; `ahead` is read
+/// next.
 template <class Codec>
 void score_head(const Codec& codec, const HeadKeys& head, const float* queries, int count,
-                float* scores) {
+                float* scores, ReadAhead ahead) {
   if (head.first >= head.last) return;
   const int end = (head.last + kUnit - 1) / kUnit;
   for_passes(count, [&](auto pass, int query) {
@@ -111,10 +142,11 @@ void score_head(const Codec& codec, const HeadKeys& head, const float* queries, 
     float* to = scores + static_cast<std::size_t>(query) * kTokens;
     int block = head.first / kUnit;
     for (; block + kBeside <= end; block += kBeside) {
-      score_blocks<kQueries, kBeside>(codec, head, block, from, to);
+      score_blocks<kQueries, kBeside>(codec, head, block, from, to, ahead);
     }
-    for (; block < end; ++block) score_blocks<kQueries, 1>(codec, head, block, from, to);
+    for (; block < end; ++block) score_blocks<kQueries, 1>(codec, head, block, from, to, ahead);
   });
+  ahead.take_rest();
 }
 
 /// What the sums of one head are made from, for dimensions that lie side by side.
@@ -129,8 +161,9 @@ struct HeadValues {
 /// added to each number of a query in the end, where there is one. Outputs lie `stride` apart.
 template <int kQueries, int kBeside, class Codec>
 void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
-               const float* extra, float* output, std::size_t stride) {
+               const float* extra, float* output, std::size_t stride, ReadAhead& ahead) {
   const Codec local = codec;
+  ReadAhead next = ahead;
   Vec sums[kQueries][kBeside][kParts];
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
@@ -147,9 +180,11 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
                           static_cast<std::size_t>(head.first) * head.row_bytes;
 #pragma GCC unroll 1
   for (int slot = head.first; slot < head.last; ++slot) {
+    next.take<kBeside * Codec::kUnitBytes>();
     add_products(local, from, Codec::kUnitBytes, weights + slot, kTokens, sums);
     from += head.row_bytes;
   }
+  ahead = next;
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
 #pragma GCC unroll 8
@@ -167,33 +202,35 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
 /// The same for the last unit, of which only `rest` dimensions exist.
 template <int kQueries, class Codec>
 void add_rest(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
-              const float* extra, float* output, std::size_t stride, std::size_t rest) {
+              const float* extra, float* output, std::size_t stride, std::size_t rest,
+              ReadAhead& ahead) {
   float padded[kQueries * kUnit] = {};
   for (std::size_t q = 0; q < kQueries; ++q) {
     __builtin_memcpy(padded + q * kUnit, output + q * stride, rest * sizeof(float));
   }
-  add_units<kQueries, 1>(codec, head, unit, weights, extra, padded, kUnit);
+  add_units<kQueries, 1>(codec, head, unit, weights, extra, padded, kUnit, ahead);
   for (std::size_t q = 0; q < kQueries; ++q) {
     __builtin_memcpy(output + q * stride, padded + q * kUnit, rest * sizeof(float));
   }
 }
 
 /// Adds to kQueries outputs [kQueries, stride] the dimensions from `dim` to `end`; `dim` begins a
-/// unit.
+/// unit. `ahead` is read next.
 template <int kQueries, class Codec>
 QUIVER_KV_INLINE void add_dims(const Codec& codec, const HeadValues& head, std::size_t dim,
                                std::size_t end, const float* weights, const float* extra,
-                               float* output, std::size_t stride) {
+                               float* output, std::size_t stride, ReadAhead& ahead) {
   constexpr auto kBeside = static_cast<std::size_t>(units_beside(kQueries));
   for (; dim + kBeside * kUnit <= end; dim += kBeside * kUnit) {
     add_units<kQueries, static_cast<int>(kBeside)>(codec, head, dim / kUnit, weights, extra,
-                                                   output + dim, stride);
+                                                   output + dim, stride, ahead);
   }
   for (; dim + kUnit <= end; dim += kUnit) {
-    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, extra, output + dim, stride);
+    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, extra, output + dim, stride, ahead);
   }
   if (dim < end) {
-    add_rest<kQueries>(codec, head, dim / kUnit, weights, extra, output + dim, stride, end - dim);
+    add_rest<kQueries>(codec, head, dim / kUnit, weights, extra, output + dim, stride, end - dim,
+                       ahead);
   }
 }
 

@@ -30,6 +30,7 @@ struct AccumulateCall {
   const float* weights;
   int query_count;
   float* output;
+  const std::byte* next;
 };
 
 /// Throws Error(bad_input) for a shape that no model has. [any-thread]

@@ -94,7 +94,10 @@ void score_page(Element element, const kv::ScoresCall& call) {
                           call.first,
                           call.last,
                           nullptr};
-  kv::score_head(Type{}, head, call.queries, call.query_count, call.scores);
+  // What is wanted next are the values of the same tokens.
+  const kv::ReadAhead values{head_values(element, call.shape, call.page, call.kv_head),
+                             value_bytes(element, call.shape)};
+  kv::score_head(Type{}, head, call.queries, call.query_count, call.scores, values);
 }
 
 template <class Type>
@@ -103,11 +106,17 @@ void accumulate_page(Element element, const kv::AccumulateCall& call) {
   const kv::HeadValues head{head_values(element, call.shape, call.page, call.kv_head),
                             row_numbers(call.shape) * sizeof(typename Type::Stored), call.first,
                             call.last};
+  kv::ReadAhead ahead{};
+  if (call.next != nullptr) {
+    ahead = {head_keys(element, call.shape, call.next, call.kv_head),
+             key_bytes(element, call.shape)};
+  }
   kv::for_passes(call.query_count, [&](auto pass, int query) {
     const auto q = static_cast<std::size_t>(query);
     kv::add_dims<decltype(pass)::value>(Type{}, head, 0, dims, call.weights + q * kTokens, nullptr,
-                                        call.output + q * dims, dims);
+                                        call.output + q * dims, dims, ahead);
   });
+  ahead.take_rest();
 }
 
 void write(Element element, const KvShape& shape, std::byte* page, int slot, const float* keys,

@@ -107,6 +107,29 @@ class ConvertProgram : public testing::Test {
   }
 };
 
+/// The words of a quick conversion of a detector.
+inline std::vector<std::string> detector_words(const std::string& detector, const std::string& out,
+                                               const std::vector<std::string>& more = {}) {
+  std::vector<std::string> words = {"convert", detector, "-o", out};
+  const std::vector<std::string> defaults = {
+      "--calibration", shared_path("data/shapes"), "--samples", "2", "--target-bpw", "8"};
+  for (std::size_t i = 0; i < defaults.size(); i += 2) {
+    if (std::ranges::find(more, defaults[i]) != more.end()) continue;
+    words.insert(words.end(), {defaults[i], defaults[i + 1]});
+  }
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+
+/// Kernels of the trained detector that are measured.
+inline constexpr std::size_t kDetectorKernels = 94;
+
+/// How many layers of the document have been measured.
+inline std::size_t measured_in(const nlohmann::json& document) {
+  return static_cast<std::size_t>(std::ranges::count_if(
+      document.at("layers"), [](const auto& layer) { return !layer.at("kl").empty(); }));
+}
+
 inline std::map<std::string, int> bits_of(const nlohmann::json& layers) {
   std::map<std::string, int> bits;
   for (const auto& layer : layers) bits[layer.at("name")] = layer.at("bits");

@@ -143,6 +143,27 @@ TEST_F(ConvertRanks, unpack_a_gguf_file_once) {
               testing::UnorderedElementsAre("out", "alone", "model.gguf", "text.jsonl"));
 }
 
+TEST_F(ConvertRanks, share_the_sweep_of_a_detector_and_write_the_bytes_of_one_process) {
+  const std::string detector = shared_path("models/yolo26-shapes");
+  const std::string alone = folder_.path() / "alone";
+  ASSERT_EQ(run_program(detector_words(detector, alone)).status, 0);
+  const ProgramResult result = run_ranks(detector_words(detector, out_, {"--json"}));
+  ASSERT_EQ(result.status, 0) << result.err;
+  EXPECT_EQ(measured_in(result.json()), kDetectorKernels);  // one document
+  EXPECT_THAT(differing_files(out_, alone), testing::IsEmpty());
+  EXPECT_THAT(folder_.list(), testing::UnorderedElementsAre("out", "alone"));
+
+  std::filesystem::remove_all(out_);
+  const ProgramResult killed = run_ranks(detector_words(detector, out_), ending_rank_1(SIGKILL));
+  EXPECT_NE(killed.status, 0);
+  EXPECT_THAT(killed.err, HasSubstr("signal 9")) << "the launcher tells of a rank that was killed";
+  EXPECT_GT(measured_layers(), 0U);
+  EXPECT_LT(measured_layers(), kDetectorKernels);
+  const ProgramResult resumed = run_ranks(detector_words(detector, out_, {"--resume"}));
+  ASSERT_EQ(resumed.status, 0) << resumed.err;
+  EXPECT_THAT(differing_files(out_, alone), testing::IsEmpty());
+}
+
 TEST_F(ConvertRanks, end_with_the_status_and_one_line_where_all_of_them_fail) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"--group-size", "48"}, "in groups of 48"},

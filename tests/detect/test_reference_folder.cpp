@@ -4,6 +4,7 @@
 
 #include "core/quantize/convert_detector.hpp"
 #include "core/quantize/detection_divergence.hpp"
+#include "core/quantize/detector_allocation.hpp"
 #include "core/quantize/detector_folder.hpp"
 #include "core/quantize/sensitivity_table.hpp"
 #include "tests/detect/detect_models.hpp"

@@ -59,8 +59,9 @@ class FailingKv : public KvStrategy {
     inner_->scores(shape, page, kv_head, first, last, queries, query_count, scores);
   }
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output) const override {
-    inner_->accumulate(shape, page, kv_head, first, last, weights, query_count, output);
+                  const float* weights, int query_count, float* output,
+                  const std::byte* next) const override {
+    inner_->accumulate(shape, page, kv_head, first, last, weights, query_count, output, next);
   }
 
  private:

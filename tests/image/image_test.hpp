@@ -77,6 +77,28 @@ inline std::uint32_t crc32(std::span<const std::uint8_t> bytes) {
   return ~sum;
 }
 
+inline std::uint32_t crc_of(std::span<const std::byte> bytes) {
+  return crc32({reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size()});
+}
+
+/// A big-endian number into a file.
+inline void put_number(std::vector<std::byte>& file, std::size_t at, std::uint32_t number) {
+  for (std::size_t i = 0; i < 4; ++i) {
+    file.at(at + i) = static_cast<std::byte>(number >> (24 - 8 * i));
+  }
+}
+
+/// A PNG whose header claims another size.
+inline std::vector<std::byte> png_of_size(const std::string& name, std::uint32_t width,
+                                          std::uint32_t height) {
+  constexpr std::size_t kHeader = 12;  // Its name, from where its checksum counts, and 13 bytes.
+  auto file = stored_copy(name);
+  put_number(file, kHeader + 4, width);
+  put_number(file, kHeader + 8, height);
+  put_number(file, kHeader + 17, crc_of(std::span(file).subspan(kHeader, 17)));
+  return file;
+}
+
 /// The noise of make_data.py.
 inline Picture noise(PictureSize size) {
   Picture picture{size.width, size.height, {}};

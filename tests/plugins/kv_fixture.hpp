@@ -166,7 +166,7 @@ struct FilledPage {
     const auto count = weights.size() / kTokens;
     std::vector<float> result(count * dims(), start);
     strategy->accumulate(shape, page.data(), head, first, last, weights.data(),
-                         static_cast<int>(count), result.data());
+                         static_cast<int>(count), result.data(), nullptr);
     return result;
   }
   std::vector<float> sums(int head, int first, int last, std::span<const float> weights) {

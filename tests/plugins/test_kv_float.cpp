@@ -131,7 +131,7 @@ TEST(KvFloat, sums_of_parts_equal_the_sum_of_the_whole) {
     std::vector<float> parts(72, 0.25F);
     for (const auto& [first, last] : {std::pair{0, 1}, {1, 20}, {20, 20}, {20, 64}}) {
       filled.strategy->accumulate(filled.shape, filled.page.data(), 1, first, last, weights.data(),
-                                  1, parts.data());
+                                  1, parts.data(), nullptr);
     }
     EXPECT_EQ(parts, whole) << name;
   }
@@ -146,7 +146,7 @@ float stored(const KvStrategy& strategy, GuardedPage& page, float value) {
   strategy.scores(shape, page.data(), 0, 0, 1, &one, 1, scores.data());
   float output = 0;
   const std::vector<float> weights(kTokens, 1.0F);
-  strategy.accumulate(shape, page.data(), 0, 0, 1, weights.data(), 1, &output);
+  strategy.accumulate(shape, page.data(), 0, 0, 1, weights.data(), 1, &output, nullptr);
   EXPECT_TRUE(scores[0] == output || (std::isnan(scores[0]) && std::isnan(output))) << value;
   return scores[0];
 }

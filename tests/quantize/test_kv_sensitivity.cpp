@@ -66,8 +66,9 @@ class GridPages final : public KvStrategy {
   }
 
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output) const override {
-    full_->accumulate(shape, page, kv_head, first, last, weights, query_count, output);
+                  const float* weights, int query_count, float* output,
+                  const std::byte* next) const override {
+    full_->accumulate(shape, page, kv_head, first, last, weights, query_count, output, next);
   }
 
  private:

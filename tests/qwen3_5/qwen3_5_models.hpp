@@ -33,8 +33,9 @@ struct Qwen3_5Reference {
   nlohmann::json expected = read_json_file(folder / "expected.json");
   SafetensorsFile tensors = SafetensorsFile::open(folder / "expected.safetensors");
 
-  explicit Qwen3_5Reference(const std::string& name)
-      : folder(shared("reference/qwen3_5/" + name)) {}
+  /// `name` is that of a folder in the shared recordings, or a whole path.
+  explicit Qwen3_5Reference(const std::filesystem::path& name)
+      : folder(std::filesystem::path(shared("reference/qwen3_5")) / name) {}
 
   double tolerance() const { return expected.at("tolerances").at("logits_abs"); }
 };

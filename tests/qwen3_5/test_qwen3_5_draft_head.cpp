@@ -1,8 +1,13 @@
 // The draft head of the Qwen3.5 family: what it predicts, and that drafting changes no token.
 #include <quiver/draft_head.hpp>
 
+#include <cmath>
+#include <numeric>
+
 #include "core/decode/scheduler.hpp"
+#include "tests/quantize/sweep_fixture.hpp"
 #include "tests/qwen3_5/qwen3_5_models.hpp"
+#include "tests/support/kv.hpp"
 
 namespace quiver::test {
 namespace {
@@ -17,11 +22,16 @@ Logits draft(Engine& engine, Sequence& sequence, std::span<const std::int32_t> i
   return logits;
 }
 
-/// The recorded head: position i reads the state of token i and token i + 1.
+/// A recorded head: position i reads the state of token i and token i + 1.
 struct HeadCase {
-  Qwen3_5Reference reference{"mtp"};
+  Qwen3_5Reference reference;
   std::vector<std::int32_t> ids = ids_of(reference.expected.at("case").at("input_ids"));
-  TestEngine test{load_qwen3_5(reference.folder / "checkpoint")};
+  TestEngine test;
+
+  explicit HeadCase(const std::filesystem::path& folder)
+      : HeadCase(folder, folder / "checkpoint") {}
+  HeadCase(const std::filesystem::path& folder, const std::filesystem::path& model)
+      : reference(folder), test{load_qwen3_5(model)} {}
 
   std::vector<float> row(const std::string& name, std::size_t index) const {
     const auto all = floats(reference.tensors, name);
@@ -44,8 +54,20 @@ struct HeadCase {
   }
 };
 
-TEST(Qwen3_5DraftHead, predicts_what_was_recorded_at_every_position) {
-  HeadCase head;
+const std::filesystem::path kDense = shared("reference/qwen3_5/mtp");
+const std::filesystem::path kExperts =
+    std::filesystem::path(QUIVER_SOURCE_DIR) / "tests/qwen3_5/data/expert_head";
+
+/// Heads whose layer is dense, and with experts.
+class Qwen3_5DraftHeads : public testing::TestWithParam<std::filesystem::path> {
+ protected:
+  HeadCase head{GetParam()};
+};
+
+INSTANTIATE_TEST_SUITE_P(, Qwen3_5DraftHeads, testing::Values(kDense, kExperts),
+                         [](const auto& kind) { return kind.index == 0 ? "dense" : "experts"; });
+
+TEST_P(Qwen3_5DraftHeads, predict_what_was_recorded_at_every_position) {
   for (std::size_t i = 0; i + 1 < head.ids.size(); ++i) {
     Sequence sequence = head.fed(i + 1, i % 2 == 0 ? 64 : 3);
     const Logits got = draft(head.test.engine, sequence, std::span(head.ids).subspan(i + 1, 1), {},
@@ -59,8 +81,7 @@ TEST(Qwen3_5DraftHead, predicts_what_was_recorded_at_every_position) {
   }
 }
 
-TEST(Qwen3_5DraftHead, without_history_predicts_what_was_recorded_so) {
-  HeadCase head;
+TEST_P(Qwen3_5DraftHeads, without_history_predict_what_was_recorded_so) {
   for (std::size_t i = 0; i + 1 < head.ids.size(); i += 5) {
     Sequence sequence = head.fed(i + 1, 64);
     const Logits got = draft(head.test.engine, sequence, std::span(head.ids).subspan(i + 1, 1), {},
@@ -71,8 +92,7 @@ TEST(Qwen3_5DraftHead, without_history_predicts_what_was_recorded_so) {
   }
 }
 
-TEST(Qwen3_5DraftHead, drafts_three_deep_as_recorded) {
-  HeadCase head;
+TEST_P(Qwen3_5DraftHeads, draft_three_deep_as_recorded) {
   for (const auto& [position, entry] : head.reference.expected.at("draft").items()) {
     for (const bool has_history : {true, false}) {
       // The newest of the recorded tokens is not fed yet.
@@ -95,6 +115,40 @@ TEST(Qwen3_5DraftHead, drafts_three_deep_as_recorded) {
       EXPECT_EQ(drafts, want) << "from " << position << (has_history ? " with" : " without");
     }
   }
+}
+
+TEST(Qwen3_5DraftHead, with_experts_is_written_as_stacks_and_predicts_nearly_the_same) {
+  const TemporaryFolder folder;
+  const auto out = folder.path() / "out";
+  ConvertOptions options;
+  options.method = ConvertMethod::by_rules;
+  options.target_bpw = 16;
+  options.group_size = 32;
+  options.rules.pins = {{"*", 8}};
+  ThreadPool threads(1);
+  convert(load_qwen3_5(kExperts / "checkpoint"), {}, out, options,
+          {exact_encoder(), {}, false, float_kv(), threads, nullptr, {}, load_qwen3_5});
+  const auto stored = SafetensorsFile::open(out / "optiq/mtp.safetensors");
+  EXPECT_EQ(stored.at("mtp.layers.0.mlp.switch_mlp.down_proj.weight").shape,
+            (std::vector<std::int64_t>{5, 64, 8}));
+  HeadCase head(kExperts);
+  HeadCase converted(kExperts, out);
+  double largest = 0;
+  double cosine = 1;
+  for (std::size_t i = 3; i + 1 < head.ids.size(); i += 4) {
+    Sequence sequence = converted.fed(i + 1, 64);
+    const Logits got = draft(converted.test.engine, sequence, std::span(head.ids).subspan(i + 1, 1),
+                             {}, VisibilityKind::causal);
+    const auto want = head.row("mtp1.logits", i);
+    largest = std::max(largest, largest_difference(got.values, want));
+    const auto product = [](std::span<const float> a, std::span<const float> b) {
+      return std::inner_product(a.begin(), a.end(), b.begin(), 0.0);
+    };
+    cosine = std::min(cosine, product(got.values, want) /
+                                  std::sqrt(product(want, want) * product(got.values, got.values)));
+  }
+  EXPECT_GT(largest, head.reference.tolerance()) << "nothing was quantized";
+  EXPECT_GT(cosine, 0.9) << "a choice of experts may change, and no more";
 }
 
 /// Rounds as they are recorded: drafts, and how many were accepted.
@@ -121,7 +175,7 @@ std::vector<std::int32_t> drafted(Engine& engine, std::span<const std::int32_t> 
 }
 
 TEST(Qwen3_5DraftHead, random_weights_accept_nothing_and_change_nothing) {
-  HeadCase head;
+  HeadCase head(kDense);
   const nlohmann::json& entry = head.reference.expected.at("speculative");
   const auto prompt = ids_of(entry.at("prompt"));
   const auto want = ids_of(entry.at("plain_greedy_16"));

@@ -28,6 +28,13 @@ struct ImageCase {
     }
     return all;
   }
+  std::shared_ptr<const PromptImages> place(const std::vector<NamedPicture>& named, Ids& ids) {
+    std::vector<PromptImage> encoded;
+    for (const NamedPicture& picture : named) {
+      encoded.push_back(encode_picture(test.engine, spec, picture));
+    }
+    return place_pictures(spec, std::move(encoded), test.engine.info().hidden, ids);
+  }
   double activations() const { return reference.expected.at("tolerances").at("activations_abs"); }
 };
 
@@ -65,7 +72,7 @@ TEST(Qwen3_5Images, positions_are_the_recorded_ones) {
   ImageCase images;
   for (const char* name : kCases) {
     Ids ids = ids_of(images.entry(name).at("input_ids"));
-    const auto placed = place_pictures(images.test.engine, images.spec, images.pictures(name), ids);
+    const auto placed = images.place(images.pictures(name), ids);
     EXPECT_EQ(ids, ids_of(images.entry(name).at("input_ids"))) << "they have all tokens already";
     const auto want = floats(images.reference.tensors, std::string(name) + ".position_ids");
     for (std::size_t i = 0; i < ids.size(); ++i) {
@@ -82,7 +89,7 @@ TEST(Qwen3_5Images, logits_match_whole_and_in_chunks) {
   ImageCase images;
   for (const char* name : kCases) {
     Ids ids = ids_of(images.entry(name).at("input_ids"));
-    const auto placed = place_pictures(images.test.engine, images.spec, images.pictures(name), ids);
+    const auto placed = images.place(images.pictures(name), ids);
     const auto want = floats(images.reference.tensors, std::string(name) + ".logits");
     for (const std::size_t chunk : {ids.size(), std::size_t{1}, std::size_t{7}}) {
       Sequence sequence = images.test.engine.new_sequence();
@@ -104,7 +111,7 @@ TEST(Qwen3_5Images, greedy_texts_behind_pictures_are_the_recorded_ones) {
   ImageCase images;
   for (const char* name : kCases) {
     Ids ids = ids_of(images.entry(name).at("input_ids"));
-    const auto placed = place_pictures(images.test.engine, images.spec, images.pictures(name), ids);
+    const auto placed = images.place(images.pictures(name), ids);
     const Ids want = ids_of(images.entry(name).at("greedy_16"));
     GenerationOptions options;
     options.max_tokens = static_cast<int>(want.size());
@@ -124,12 +131,11 @@ TEST(Qwen3_5Images, one_image_token_becomes_as_many_as_the_picture_takes) {
     const bool is_repeated = id == images.spec.image_token && shortened.back() == id;
     if (!is_repeated) shortened.push_back(id);
   }
-  place_pictures(images.test.engine, images.spec, images.pictures("two_images"), shortened);
+  images.place(images.pictures("two_images"), shortened);
   EXPECT_EQ(shortened, whole);
   // Without a place in the text they stand in front of it.
   Ids plain{7, 8, 9};
-  const auto placed =
-      place_pictures(images.test.engine, images.spec, images.pictures("one_image"), plain);
+  const auto placed = images.place(images.pictures("one_image"), plain);
   EXPECT_EQ(plain, (Ids{313, 316, 316, 316, 316, 316, 316, 314, 7, 8, 9}));
   EXPECT_FALSE(placed->features(1).empty());
   EXPECT_TRUE(placed->features(7).empty());
@@ -138,11 +144,9 @@ TEST(Qwen3_5Images, one_image_token_becomes_as_many_as_the_picture_takes) {
 TEST(Qwen3_5Images, more_or_fewer_pictures_than_places_are_refused) {
   ImageCase images;
   Ids ids = ids_of(images.entry("two_images").at("input_ids"));
-  EXPECT_THROW(place_pictures(images.test.engine, images.spec, images.pictures("one_image"), ids),
-               Error);
+  EXPECT_THROW(images.place(images.pictures("one_image"), ids), Error);
   Ids wrong{313, 316, 316, 314, 7};  // two tokens for a picture that takes six
-  EXPECT_THROW(place_pictures(images.test.engine, images.spec, images.pictures("one_image"), wrong),
-               Error);
+  EXPECT_THROW(images.place(images.pictures("one_image"), wrong), Error);
   TestEngine blind{load_qwen3_5(shared("models/qwen3_5-tiny-real"))};
   EXPECT_THROW(image_spec(blind.engine.model()), Error);
   EXPECT_THROW(blind.engine.encode_image(std::vector<float>(1536 * 4), 2, 2), Error);
@@ -164,7 +168,7 @@ TEST(Qwen3_5Images, texts_with_other_pictures_share_no_prompt) {
   std::vector<std::shared_ptr<const PromptImages>> placed;
   for (const Picture& picture : {first, second, first}) {
     Ids& own = texts.emplace_back(prompt);
-    placed.push_back(place_pictures(images.test.engine, images.spec, {{picture, "p"}}, own));
+    placed.push_back(images.place({{picture, "p"}}, own));
     GenerationOptions options;
     options.max_tokens = 8;
     options.images = placed.back().get();

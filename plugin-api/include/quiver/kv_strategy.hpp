@@ -42,9 +42,12 @@ class KvStrategy {
                       const float* queries, int query_count, float* scores) const = 0;
 
   /// Adds sum over slots [first, last) of weights[query * kTokens + slot] * value to
-  /// output[query * head_dim + d], slots in ascending order.
+  /// output[query * head_dim + d], slots in ascending order. `next` is the page whose scores() are
+  /// asked for next, or nullptr: a strategy may begin to fetch it from memory, which takes longer
+  /// than computing does where a cache is long.
   virtual void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first,
-                          int last, const float* weights, int query_count, float* output) const = 0;
+                          int last, const float* weights, int query_count, float* output,
+                          const std::byte* next) const = 0;
 
   /// Turns queries [count, head_dim] into the space that keys are stored in, in place; the default
   /// is that space itself.

@@ -58,7 +58,8 @@ class Rows final : public KvStrategy {
   }
 
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output) const override {
+                  const float* weights, int query_count, float* output,
+                  const std::byte*) const override {
     const float* values = half(shape, page, 1, kv_head);
     if (defect_ == "overwrites") {
       std::memset(output, 0,
