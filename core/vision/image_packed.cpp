@@ -20,7 +20,7 @@ constexpr int kOutputStep = 2 * kPanelOutputs;
 
 // Pixels of a row that share a factor where the kernel looks at one pixel only: finding a range for
 // each by itself would take as long as the products do.
-constexpr int kBlockPixels = 4;
+constexpr int kBlockPixels = 8;
 
 int code_bytes(ActivationFormat format) {
   return kernels().code_convs->code_bytes[static_cast<int>(format)];
