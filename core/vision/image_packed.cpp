@@ -20,7 +20,7 @@ constexpr int kOutputStep = 2 * kPanelOutputs;
 
 // Pixels of a row that share a factor where the kernel looks at one pixel only: finding a range for
 // each by itself would take as long as the products do.
-constexpr int kBlockPixels = 4;
+constexpr int kBlockPixels = 8;
 
 int code_bytes(ActivationFormat format) {
   return kernels().code_convs->code_bytes[static_cast<int>(format)];
@@ -233,7 +233,9 @@ void ImagePass::convolve_packed(const FeatureMap& x, const Conv2dPart& conv,
   const int rows = out.size.height;
   const int fitting = static_cast<int>(kBandBytes / map.line_bytes());
   int bands = (rows - 1) / std::max(1, fitting / conv.stride) + 1;
-  if (threads_.threads() > 1) bands = std::min(rows, std::max(bands, 4 * threads_.threads()));
+  // Neighbouring bands make codes of the rows that both need.
+  const int least = (map.is_single() ? 4 : 2) * threads_.threads();
+  if (threads_.threads() > 1) bands = std::min(rows, std::max(bands, least));
   const auto panels = static_cast<std::size_t>((conv.outputs + kPanelOutputs - 1) / kPanelOutputs);
   const bool is_at_once = panels * packed.panel_bytes <= kWeightBytes;
   const std::size_t floats = BandCodes(map, (rows - 1) / bands + 1, nullptr).floats;
