@@ -56,18 +56,20 @@ class ConvertRanks : public ConvertProgram {
     return folder;
   }
 
-  /// An input whose run loses rank 1 in the middle of the sweep: it is stopped when a first result
-  /// has been saved, since before that rank 0 may wait for it to learn its share, and gets the
-  /// signal when rank 0 has saved some more of its own.
-  ProgramInput ending_rank_1(int signal) const {
+  /// An input whose run loses rank 1 in the middle of the sweep: it is stopped at the save
+  /// `stop_at` of the checkpoint, and gets the signal when rank 0 has saved three more results of
+  /// its own. The first save comes before any result.
+  ProgramInput ending_rank_1(int signal, int stop_at = 1) const {
     ProgramInput input = signal_after(1, 0);
-    input.signal_on_file = [out = out_, signal, saves = 0](const std::string& name) mutable {
+    input.signal_on_file = [out = out_, signal, stop_at,
+                            saves = 0](const std::string& name) mutable {
       if (!name.ends_with(".sweep.json")) return false;
       ++saves;
-      const pid_t process = saves == 2 || saves == 5 ? process_of_rank("1", out) : 0;
+      const bool stops = saves == stop_at;
+      const pid_t process = stops || saves == stop_at + 3 ? process_of_rank("1", out) : 0;
       if (process == 0) return false;
-      ::kill(process, saves == 2 ? SIGSTOP : signal);
-      ::kill(process, saves == 2 ? SIGSTOP : SIGCONT);
+      ::kill(process, stops ? SIGSTOP : signal);
+      ::kill(process, stops ? SIGSTOP : SIGCONT);
       return false;
     };
     return input;
@@ -155,7 +157,8 @@ TEST_F(ConvertRanks, share_the_sweep_of_a_detector_and_write_the_bytes_of_one_pr
   EXPECT_THAT(folder_.list(), testing::UnorderedElementsAre("out", "alone"));
 
   std::filesystem::remove_all(out_);
-  const ProgramResult killed = run_ranks(detector_words(detector, out_), ending_rank_1(SIGKILL));
+  // With so many kernels rank 0 waits until the other one has heard which are its own.
+  const ProgramResult killed = run_ranks(detector_words(detector, out_), ending_rank_1(SIGKILL, 2));
   EXPECT_NE(killed.status, 0);
   EXPECT_THAT(killed.err, HasSubstr("signal 9")) << "the launcher tells of a rank that was killed";
   EXPECT_GT(measured_layers(), 0U);
