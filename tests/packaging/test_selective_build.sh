@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# test_selective_build.sh SOURCE BUILD: a build with some plugins has those, and nothing that only
+# test_selective_build.sh SOURCE BUILD SHARED: a build with some plugins has those, and nothing that only
 # the others need.
 set -euo pipefail
 source=$1
+shared=$3
 work=$(mktemp -d "$2/selective.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
@@ -36,12 +37,12 @@ for target in kv-affine kv-float kv-turboquant sampler-standard; do
 done
 rm -rf "$work/build"
 
-# No text family: no text library, no cargo, no text commands, and a program that works.
-configure "quant-affine" || { cat "$work/configure.log"; fail "configuring quant-affine alone"; }
+# Detectors alone: no text library, no cargo, no text commands, and a program that detects.
+configure "arch-yolo26;quant-affine" || { cat "$work/configure.log"; fail "configuring detectors alone"; }
 if has_target quiver_text; then fail "the text library would be built without a text family"; fi
 cmake --build "$work/build" --parallel 2 >"$work/build.log" 2>&1 ||
-  { tail -n 40 "$work/build.log"; fail "building quant-affine alone"; }
-[[ "$(ls "$work/build/lib/quiver/plugins")" == "quant-affine.so" ]] ||
+  { tail -n 40 "$work/build.log"; fail "building detectors alone"; }
+[[ "$(ls "$work/build/lib/quiver/plugins" | xargs)" == "arch-yolo26.so quant-affine.so" ]] ||
   fail "plugins built: $(ls "$work/build/lib/quiver/plugins")"
 
 quiver=$work/build/bin/quiver
@@ -52,5 +53,8 @@ if ldd "$quiver" | grep -q quiver_text; then fail "the program needs the text li
 grep -q '"quant-affine"' "$work/list.json" || fail "quant-affine is not listed"
 if grep -qE '"(refused|broken|arch-llama)"' "$work/list.json"; then fail "$(cat "$work/list.json")"; fi
 if "$quiver" generate x --prompt y 2>"$work/generate.log"; then fail "generate exists"; fi
+"$quiver" detect "$shared/models/yolo26-shapes" "$shared"/data/shapes/images/shapes_0001_00.png --json >"$work/detect.json" ||
+  fail "detect does not run"
+grep -q '"label"' "$work/detect.json" || fail "nothing was detected"
 "$quiver" --help | grep -q quantize-tensor || fail "the help does not list quantize-tensor"
 echo "passed"
