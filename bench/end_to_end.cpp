@@ -41,6 +41,7 @@ struct Settings {
   int generated = 0;
   int runs = 0;
   int depth = 0;
+  int fed = 0;
   int sequences = 0;
   bool takes_turns = false;
   std::vector<int> verified;
@@ -62,6 +63,8 @@ void check(const Settings& settings) {
   require(settings.threads >= 0 && settings.threads <= 1024, "--threads is not in [0, 1024]");
   require(settings.prompt >= 0 && settings.generated >= 0, "--prompt or --gen is negative");
   require(settings.runs >= 1 && settings.depth >= 1, "--runs or --depth is below 1");
+  require(settings.fed >= 0 && settings.fed % quiver::KvStrategy::kTokens == 0,
+          "--fed is not a multiple of the page size");
   require(settings.sequences >= 1, "--sequences is below 1");
   require(std::ranges::all_of(settings.verified, [](int rows) { return rows >= 1; }),
           "--verify has a number below 1");
@@ -85,6 +88,7 @@ std::unique_ptr<Settings> parse(int argc, char** argv) {
   add("gen", s.generated, 64, "tokens to decode per sequence; 0 = leave decoding out");
   add("runs", s.runs, 1, "times that each is measured");
   add("depth", s.depth, kFirstPrompt, "tokens of context before decoding begins");
+  add("fed", s.fed, 0, "tokens of the context that are fed, and then repeated; 0 = all");
   add("sequences", s.sequences, 1, "sequences that decode together");
   add("compute", s.compute, "fast", "fast or exact");
   add("activations", s.activations, "auto", "auto, 8, 16 or 32 bits");
@@ -140,6 +144,30 @@ std::size_t weight_bytes(const quiver::WeightStore& weights) {
   return bytes;
 }
 
+/// Appends the bytes from the first one on, again and again, until there are `wanted`.
+void repeat(std::vector<std::byte>& bytes, std::size_t wanted) {
+  const std::size_t period = bytes.size();
+  bytes.resize(wanted);
+  for (std::size_t i = period; i < wanted; ++i) bytes[i] = bytes[i - period];
+}
+
+/// Makes a context of `length` tokens of a shorter one of whole pages, for measuring alone: what
+/// the pages hold does not change the time of a token.
+void lengthen(Sequence& sequence, int length) {
+  quiver::SavedSequence saved = sequence.save();
+  constexpr int kPage = quiver::KvStrategy::kTokens;
+  const auto pages = static_cast<std::size_t>((length + kPage - 1) / kPage);
+  for (std::size_t layer = 0; layer < saved.layers.size(); ++layer) {
+    const quiver::PageSizes sizes = sequence.layout().sizes(layer);
+    require(sizes.fresh == 0, "--fed needs a cache without recent tokens in full");
+    repeat(saved.layers[layer].bytes, pages * sizes.stored);
+    saved.layers[layer].stored = static_cast<int>(pages);
+  }
+  saved.length = length;
+  sequence.truncate(0);
+  sequence.restore(saved);
+}
+
 std::int32_t likeliest(std::span<const float> logits) {
   return static_cast<std::int32_t>(std::distance(logits.begin(), std::ranges::max_element(logits)));
 }
@@ -168,7 +196,10 @@ class Bench {
   void fill() {
     while (static_cast<int>(contexts_.size()) < settings_.sequences) {
       contexts_.push_back(engine_->new_sequence());
-      engine_->feed_prompt(contexts_.back(), ids(settings_.depth), quiver::Wanted::none);
+      const int fed =
+          settings_.fed == 0 ? settings_.depth : std::min(settings_.fed, settings_.depth);
+      engine_->feed_prompt(contexts_.back(), ids(fed), quiver::Wanted::none);
+      if (fed < settings_.depth) lengthen(contexts_.back(), settings_.depth);
     }
   }
 

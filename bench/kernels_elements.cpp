@@ -47,6 +47,19 @@ void add_element_kernels(const KernelTable& table) {
         measure(state, {.bytes = 4.0 * kCount, .elements = kCount},
                 [&] { benchmark::DoNotOptimize(elements.exp_sum(values.data(), kCount, 1.0F)); });
       });
+  benchmark::RegisterBenchmark(
+      fmt::format("softmax_rows/{}", table.name).c_str(), [&elements](benchmark::State& state) {
+        // A page's scores of a few queries; none is above the first top, so they stay near 0.
+        constexpr int kRows = 4;
+        constexpr int kSlots = 64;
+        std::vector<float> scores = random_floats(kRows * kSlots);
+        float tops[kRows] = {1, 1, 1, 1};
+        float totals[kRows];
+        measure(state, {.bytes = 4.0 * kRows * kSlots, .elements = kRows * kSlots}, [&] {
+          elements.softmax_rows(scores.data(), kSlots, kRows, kSlots, tops, totals);
+          benchmark::DoNotOptimize(totals);
+        });
+      });
 }
 
 }  // namespace quiver::bench

@@ -4,7 +4,8 @@
     long_context.py FOLDER --models affine4-g64,Q4_0 --kv f16 --kv affine:bits=8 --peer-kv f16 --peer-kv q8_0
 
 Every program with every cache format is a process that reads its context first. When all are ready they decode in
-turns, round by round, and the machine's read limit is measured in each round.
+turns, round by round, and the machine's read limit is measured in each round. With --fed N a context is that of N
+tokens, copied until it is long enough: the time of a token depends on how much it sees, not on what.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def parse() -> argparse.Namespace:
     option("--rounds", type=int, default=7)
     option("--gen", type=int, default=16)
     option("--depth", type=int, default=32000)
+    option("--fed", type=int, default=0, help="tokens that are fed, a multiple of 64, and then repeated; 0 = all")
     option("--bin", type=Path, default=ROOT / "build/release/bin", help="folder of bench_end_to_end and bench_roofline")
     option("--llama-folder", default=os.environ.get("PEERS_LLAMA_FOLDER", ""),
            help="libraries of llama.cpp; those of the wheel where not given")
@@ -77,7 +79,7 @@ class Turn:
 
 
 def start(entry: Entry, kv: str, options: argparse.Namespace) -> Turn:
-    shape = {"prompt": 0, "gen": options.gen, "depth": options.depth, "kv": kv}
+    shape = {"prompt": 0, "gen": options.gen, "depth": options.depth, "fed": options.fed, "kv": kv}
     words = [*entry.words(options.threads, 1, shape), "--turns"]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
                                env=entry.surroundings(options.threads))

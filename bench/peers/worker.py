@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from llama_state import lengthened
+
 FIRST_PROMPT = 16
 MOST_ROWS = 512  # rows of one batch
 GGML_TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8}
@@ -56,6 +58,7 @@ class Settings:
     sequences: int
     kv: str
     seed: int
+    fed: int = 0
     turns: bool = False
 
     @property
@@ -81,6 +84,10 @@ class Peer(ABC):
     @abstractmethod
     def truncate(self, length: int) -> None:
         """Forgets what all sequences have from `length` on."""
+
+    def lengthen(self, sequence: int, length: int) -> None:
+        """Makes a context of `length` tokens of the shorter one that a sequence holds."""
+        raise SystemExit(f"{self.program} cannot lengthen a context; leave --fed out")
 
 
 class LlamaPeer(Peer):
@@ -141,6 +148,7 @@ class LlamaCpp(LlamaPeer):
         if not context:
             raise SystemExit(f"llama.cpp could not load {settings.model}")
         self._lib, self._memory, self._sequences = lib, lib.llama_get_memory(context), settings.sequences
+        self._ffi, self._context = ffi, context
         self._batch = lib.llama_batch_init(MOST_ROWS, 0, 1)
         self._decode = lambda: int(lib.llama_decode(context, self._batch))
         self.vocabulary = lib.llama_vocab_n_tokens(lib.llama_model_get_vocab(model))
@@ -151,6 +159,15 @@ class LlamaCpp(LlamaPeer):
     def truncate(self, length: int) -> None:
         for sequence in range(self._sequences):
             self._lib.llama_memory_seq_rm(self._memory, sequence, length, -1)
+
+    def lengthen(self, sequence: int, length: int) -> None:
+        size = self._lib.llama_state_seq_get_size(self._context, sequence)
+        state = self._ffi.new("uint8_t[]", size)
+        self._lib.llama_state_seq_get_data(self._context, state, size, sequence)
+        longer = lengthened(bytes(self._ffi.buffer(state)), length)
+        self._lib.llama_memory_seq_rm(self._memory, sequence, 0, -1)
+        if self._lib.llama_state_seq_set_data(self._context, longer, len(longer), sequence) == 0:
+            raise SystemExit(f"{self.program} refuses a context of {length} tokens")
 
 
 class IkLlamaCpp(LlamaPeer):
@@ -287,7 +304,9 @@ def measure(make: Callable[[Settings], Peer], settings: Settings) -> dict[str, A
     if settings.gen:
         peer.truncate(0)
         for sequence in range(settings.sequences):
-            feed(peer, ids.take(settings.depth), sequence)
+            feed(peer, ids.take(settings.fed or settings.depth), sequence)
+            if settings.fed:
+                peer.lengthen(sequence, settings.depth)
     for _ in turns() if settings.turns else range(settings.runs if settings.gen else 0):
         tokens = ids.take(settings.sequences).tolist()
         peer.truncate(settings.depth)
@@ -320,6 +339,7 @@ def main() -> None:
     for name, default in (("threads", 1), ("prompt", 512), ("gen", 64), ("runs", 1), ("depth", FIRST_PROMPT)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--sequences", type=int, default=1)
+    parser.add_argument("--fed", type=int, default=0, help="tokens of the context that are fed, and then repeated")
     parser.add_argument("--kv", choices=GGML_TYPES, default="f16")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--turns", action="store_true")

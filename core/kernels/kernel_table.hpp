@@ -53,8 +53,12 @@ struct ElementKernels {
   float (*largest)(const float* values, int count);
 
   /// values[i] = e^(values[i] - top); returns their sum. Within 2 units in the last place; 0 where
-  /// the exponent is below -87. [any-thread]
+  /// the exponent is below -87. No value lies above the top by more than 88. [any-thread]
   float (*exp_sum)(float* values, int count, float top);
+
+  /// A step of the online softmax of some rows of `count` > 0 scores, `stride` apart: raises
+  /// tops[r] to the largest score of row r, which exp_sum then turns into totals[r]. [any-thread]
+  void (*softmax_rows)(float* scores, int stride, int rows, int count, float* tops, float* totals);
 
   /// out[i] = cap * tanh(in[i] / cap), tanh within 2 units in the last place. NaN stays NaN. `in`
   /// and `out` may be the same. [any-thread]

@@ -18,6 +18,7 @@ struct Slots {
   int first;
   int last;
   bool is_empty() const { return first >= last; }
+  bool operator==(const Slots&) const = default;
 };
 
 /// Slots of a page that a row sees.
@@ -27,29 +28,46 @@ Slots visible(const AttentionTile& tile, int row, int page) {
   return {std::max(begin - page * kPage, 0), std::min(end - page * kPage, kPage)};
 }
 
-/// One softmax step of one query: turns its scores into weights, zero where it sees nothing.
-void step(const AttentionTile& tile, const Slots& own, const Slots& all, float* scores,
-          const SoftmaxState& state, int query) {
-  const ElementKernels& elements = *kernels().elements;
-  const int count = own.last - own.first;
-  if (tile.soft_cap > 0) {
-    elements.soft_cap(scores + own.first, static_cast<std::size_t>(count), tile.soft_cap,
-                      scores + own.first);
-  }
-  const float before = state.tops[query];
-  const float top = std::max(before, elements.largest(scores + own.first, count));
-  const float total = elements.exp_sum(scores + own.first, count, top);
+/// Adds the total of a query's step, and scales down what it has where its top rose from `before`.
+void add_total(const SoftmaxState& state, int query, std::size_t dim, float before, float total) {
+  const float top = state.tops[query];
   if (before < top) {
     const float factor = std::exp(before - top);
-    state.tops[query] = top;
     state.totals[query] *= factor;
-    float* sums = state.sums +
-                  static_cast<std::size_t>(query) * static_cast<std::size_t>(tile.shape.head_dim);
-    for (int i = 0; i < tile.shape.head_dim; ++i) sums[i] *= factor;
+    float* sums = state.sums + static_cast<std::size_t>(query) * dim;
+    for (std::size_t i = 0; i < dim; ++i) sums[i] *= factor;
   }
   state.totals[query] += total;
-  std::fill(scores + all.first, scores + own.first, 0.0F);
-  std::fill(scores + own.last, scores + all.last, 0.0F);
+}
+
+/// One softmax step of `count` queries that see the same slots: turns their scores into weights,
+/// zero where they see nothing.
+void step(const AttentionTile& tile, const Slots& own, const Slots& all, float* scores,
+          const SoftmaxState& state, int first, int count) {
+  constexpr int kTogether = 16;
+  const ElementKernels& elements = *kernels().elements;
+  const int slots = own.last - own.first;
+  const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
+  for (int done = 0; done < count; done += kTogether) {
+    const int queries = std::min(kTogether, count - done);
+    float* rows = scores + done * kPage;
+    if (tile.soft_cap > 0) {
+      for (int q = 0; q < queries; ++q) {
+        float* row = rows + q * kPage + own.first;
+        elements.soft_cap(row, static_cast<std::size_t>(slots), tile.soft_cap, row);
+      }
+    }
+    float* tops = state.tops + first + done;
+    float before[kTogether];
+    float totals[kTogether];
+    std::copy_n(tops, queries, before);
+    elements.softmax_rows(rows + own.first, kPage, queries, slots, tops, totals);
+    for (int q = 0; q < queries; ++q) {
+      add_total(state, first + done + q, dim, before[q], totals[q]);
+      std::fill(rows + q * kPage + all.first, rows + q * kPage + own.first, 0.0F);
+      std::fill(rows + q * kPage + own.last, rows + q * kPage + all.last, 0.0F);
+    }
+  }
 }
 
 }  // namespace
@@ -112,15 +130,17 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
     const auto first_query = static_cast<std::size_t>(first_row * tile.group);
     const int count = (last_row - first_row) * tile.group;
     const std::byte* bytes = bytes_of(page);
+    const std::byte* next = page + 1 < end ? bytes_of(page + 1) : nullptr;
     tile.kv->scores(tile.shape, bytes, tile.kv_head, all.first, all.last,
-                    queries + first_query * dim, count, scores);
-    for (int i = 0; i < count; ++i) {
-      step(tile, visible(tile, first_row + i / tile.group, page), all, scores + i * kPage, state,
-           static_cast<int>(first_query) + i);
+                    queries + first_query * dim, count, scores, next);
+    for (int row = first_row, end_row = row; row < last_row; row = end_row) {
+      const Slots own = visible(tile, row, page);
+      while (end_row < last_row && visible(tile, end_row, page) == own) ++end_row;
+      step(tile, own, all, scores + (row - first_row) * tile.group * kPage, state, row * tile.group,
+           (end_row - row) * tile.group);
     }
     tile.kv->accumulate(tile.shape, bytes, tile.kv_head, all.first, all.last, scores, count,
-                        state.sums + first_query * dim,
-                        page + 1 < end ? bytes_of(page + 1) : nullptr);
+                        state.sums + first_query * dim, next);
   }
 }
 

@@ -25,8 +25,9 @@ class SplitPages final : public KvStrategy {
   }
 
   void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores) const override {
-    keys_->scores(shape, page, kv_head, first, last, queries, query_count, scores);
+              const float* queries, int query_count, float* scores,
+              const std::byte*) const override {
+    keys_->scores(shape, page, kv_head, first, last, queries, query_count, scores, nullptr);
   }
 
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,

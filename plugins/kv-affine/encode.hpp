@@ -1,7 +1,6 @@
 // Rounds a token's keys and values to codes and puts them into a page.
 #pragma once
 
-#include "kv-common/codes.hpp"
 #include "kv-common/halves.hpp"
 #include "layout.hpp"
 
@@ -80,20 +79,24 @@ struct Range {
   }
 }
 
-/// A word of a key: neighbouring codes 2p and 2p + 1 at bits p * kBits of its two halves.
+/// Where code `index` of a word begins: neighbours 2p and 2p + 1 at bits p * kBits of its halves.
 template <int kBits>
-[[gnu::always_inline]] inline std::uint32_t key_word(const std::uint8_t* codes) {
+constexpr std::size_t bit_of(std::size_t index) {
+  return kBits * (index / 2) + 16 * (index % 2);
+}
+
+template <int kBits>
+[[gnu::always_inline]] inline std::uint32_t word_of(const std::uint8_t* codes) {
   std::uint32_t word = 0;
-  for (int p = 0; p < 16 / kBits; ++p) {
-    word |= static_cast<std::uint32_t>(codes[2 * p]) << (kBits * p);
-    word |= static_cast<std::uint32_t>(codes[2 * p + 1]) << (kBits * p + 16);
+  for (std::size_t i = 0; i < 32 / kBits; ++i) {
+    word |= static_cast<std::uint32_t>(codes[i]) << bit_of<kBits>(i);
   }
   return word;
 }
 
 /// Where one token of one head goes.
 struct Place {
-  std::byte* codes;  ///< Of all tokens.
+  std::uint32_t* words;  ///< Of all tokens.
   std::uint16_t* parameters;
   std::size_t slot;
 };
@@ -103,8 +106,7 @@ void write_key(const Layout& layout, const Place& place, const float* key) {
   constexpr std::size_t kCodes = 32 / kBits;
   constexpr float kSteps = (1 << kBits) - 1;
   const std::size_t block = place.slot / 16, lane = place.slot % 16;
-  auto* words =
-      reinterpret_cast<std::uint32_t*>(place.codes) + block * layout.key_words * 16 + lane;
+  std::uint32_t* words = place.words + block * layout.key_words * 16 + lane;
   std::uint16_t* parameters = place.parameters + block * layout.groups * 32 + lane;
   for (std::size_t g = 0; g < layout.groups; ++g, key += layout.group) {
     const Parameters found = parameters_of(range_of(key, layout.group), kSteps);
@@ -115,7 +117,7 @@ void write_key(const Layout& layout, const Place& place, const float* key) {
       std::uint8_t codes[kPiece + kCodes] = {};
       codes_of(key + at, count, found, kSteps, codes);
       for (std::size_t i = 0; i < count; i += kCodes, words += 16) {
-        *words = key_word<kBits>(codes + i);
+        *words = word_of<kBits>(codes + i);
       }
     }
   }
@@ -123,27 +125,24 @@ void write_key(const Layout& layout, const Place& place, const float* key) {
 
 template <int kBits>
 void write_value(const Layout& layout, const Place& place, const float* value) {
+  constexpr std::size_t kCodes = 32 / kBits;
   constexpr float kSteps = (1 << kBits) - 1;
   constexpr std::size_t kTokens = KvStrategy::kTokens;
-  std::byte* row = place.codes + place.slot * layout.value_row;
-  __builtin_memset(row, 0, layout.value_row);
+  const std::size_t bit = bit_of<kBits>(place.slot % kCodes);
+  const std::uint32_t others = ~(((1U << kBits) - 1) << bit);
+  std::uint32_t* row = place.words + place.slot / kCodes * 16;
   for (std::size_t g = 0; g < layout.groups; ++g) {
     const float* numbers = value + g * layout.group;
     const Parameters found = parameters_of(range_of(numbers, layout.group), kSteps);
     place.parameters[g * 2 * kTokens + place.slot] = found.scale;
     place.parameters[(g * 2 + 1) * kTokens + place.slot] = found.bias;
-    for (std::size_t at = 0; at < layout.group; at += kPiece) {
-      const std::size_t count = layout.group - at < kPiece ? layout.group - at : kPiece;
-      std::uint8_t codes[kPiece];
+    for (std::size_t at = 0; at < layout.group; at += 16) {
+      const std::size_t count = layout.group - at < 16 ? layout.group - at : 16;
+      std::uint8_t codes[16] = {};
       codes_of(numbers + at, count, found, kSteps, codes);
-      for (std::size_t i = 0; i < count; ++i) {
-        const std::size_t d = g * layout.group + at + i;
-        if constexpr (kBits == 8) {
-          row[d] = static_cast<std::byte>(codes[i]);
-        } else {
-          kv::put_code<kBits>(row + d / 16 * kv::unit_bytes(kBits), static_cast<int>(d % 16),
-                              codes[i]);
-        }
+      std::uint32_t* words = row + (g * layout.group + at) * (kTokens / kCodes);
+      for (std::size_t i = 0; i < 16; ++i) {
+        words[i] = (words[i] & others) | static_cast<std::uint32_t>(codes[i]) << bit;
       }
     }
   }

@@ -2,127 +2,44 @@
 #include "kernels.hpp"
 
 #include "encode.hpp"
-#include "kv-common/loops.hpp"
+#include "sum_words.hpp"
 
 namespace quiver::kv_affine {
 namespace {
 
-using kv::Ints;
-using kv::kBlocks;
-using kv::kLanes;
-using kv::kMostQueries;
-using kv::kParts;
 using kv::kTokens;
-using kv::kUnit;
-using kv::Vec;
-
-/// Values of 8 bits, without scale and bias.
-struct Codes8 {
-  static constexpr std::size_t kUnitBytes = kv::unit_bytes(8);
-  QUIVER_KV_INLINE void unit(const std::byte* from, Vec (&out)[kParts]) const {
-#pragma GCC unroll 8
-    for (int p = 0; p < kParts; ++p) out[p] = kv::from_u8(from + p * kLanes);
-  }
-};
-
-/// Values of 4 bits, without scale and bias.
-struct Codes4 {
-  static constexpr std::size_t kUnitBytes = kv::unit_bytes(4);
-  QUIVER_KV_INLINE void unit(const std::byte* from, Vec (&out)[kParts]) const {
-#pragma GCC unroll 8
-    for (int p = 0; p < kParts; ++p) out[p] = kv::from_u4(from, p);
-  }
-};
 
 /// The parts of one head in a page.
 struct Head {
-  std::byte* keys;
+  std::uint32_t* keys;
   std::uint16_t* key_parameters;
-  std::byte* values;
+  std::uint32_t* values;
   std::uint16_t* value_parameters;
 };
 
 Head head_of(const Layout& layout, const std::byte* page, int kv_head) {
   auto* at = const_cast<std::byte*>(page) + layout.head_bytes() * static_cast<std::size_t>(kv_head);
   Head head{};
-  head.keys = at;
+  head.keys = reinterpret_cast<std::uint32_t*>(at);
   head.key_parameters = reinterpret_cast<std::uint16_t*>(at + layout.key_bytes);
-  head.values = at + layout.key_bytes + layout.parameter_bytes;
-  head.value_parameters = reinterpret_cast<std::uint16_t*>(head.values + layout.value_bytes);
+  at += layout.key_bytes + layout.parameter_bytes;
+  head.values = reinterpret_cast<std::uint32_t*>(at);
+  head.value_parameters = reinterpret_cast<std::uint16_t*>(at + layout.value_bytes);
   return head;
 }
 
-/// Pieces of some queries as 16-bit numbers, each with what its numbers are multiples of.
-struct RoundedQueries {
-  alignas(64) std::int16_t codes[kMostQueries][kPiece];
-  float step[kMostQueries];
-  float total[kMostQueries];  ///< Sum of the numbers as rounded.
-};
-
-/// Rounds `count` numbers, and fills the codes up with zeros to a multiple of 16.
-void round_query(const float* query, std::size_t count, RoundedQueries& to, int index) {
-  alignas(64) float last[kUnit] = {};
-  const std::size_t whole = count / kUnit * kUnit;
-  __builtin_memcpy(last, query + whole, (count - whole) * sizeof(float));
-  const auto unit_at = [&](std::size_t i) { return i < whole ? query + i : last; };
-  Vec most = kv::zeros();
-  for (std::size_t i = 0; i < count; i += kUnit) {
-    for (int p = 0; p < kParts; ++p) {
-      most = kv::greater_magnitude(most, kv::load(unit_at(i) + p * kLanes));
-    }
-  }
-  const float magnitude = kv::greatest(most);
-  constexpr float kLargest = 32767;
-  const Vec inverse = kv::all(magnitude > 1e-30F ? kLargest / magnitude : 0);
-  Ints sums = kv::zero_ints();
-  for (std::size_t i = 0; i < count; i += kUnit) {
-    sums = kv::round_unit(unit_at(i), inverse, to.codes[index] + i, sums);
-  }
-  to.step[index] = magnitude / kLargest;
-  to.total[index] = static_cast<float>(kv::total(sums)) * to.step[index];
-}
-
-/// One piece of the keys of some blocks.
+/// One piece of the keys of some blocks, and of the queries.
 struct Piece {
-  const std::uint32_t* words;  ///< Of the first block.
-  std::size_t block_words;
-  std::size_t count;  ///< Words of a token.
+  Words words;  ///< Of the first block.
   const std::uint16_t* parameters;
   std::size_t block_parameters;
-  bool is_first;  ///< Starts the scores.
+  float totals[kMostQueries];  ///< Sums of the queries as rounded.
+  bool is_first;               ///< Starts the scores.
 };
-
-/// Adds to each sum the products of one pair of a word's codes with the same pair of its query. The
-/// word is read for each pair anew, since eight lanes leave no registers to hold it.
-template <int kBits, int kPair, int kQueries, int kBeside>
-QUIVER_KV_INLINE void add_pair(const std::uint32_t* words, std::size_t block_words,
-                               const std::int16_t* codes, Ints (&sums)[kQueries][kBeside][kParts]) {
-  Ints keys[kBeside][kParts];
-#pragma GCC unroll 8
-  for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-    for (int p = 0; p < kParts; ++p) {
-      const std::uint32_t* from = words + static_cast<std::size_t>(b) * block_words + p * kLanes;
-      keys[b][p] = kv::code_pairs<kBits, kPair>(kv::load_ints(from));
-    }
-  }
-#pragma GCC unroll 8
-  for (int q = 0; q < kQueries; ++q) {
-    const Ints query = kv::all_pairs(codes + q * static_cast<int>(kPiece) + 2 * kPair);
-#pragma GCC unroll 8
-    for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-      for (int p = 0; p < kParts; ++p) {
-        sums[q][b][p] = kv::dot_pairs(sums[q][b][p], keys[b][p], query);
-        kv::keep(sums[q][b][p]);
-      }
-    }
-  }
-}
 
 /// Adds sums of integers, with scales and biases, to scores, or starts them.
 template <int kQueries, int kBeside>
-QUIVER_KV_INLINE void add_scores(const Piece& piece, const RoundedQueries& queries,
+QUIVER_KV_INLINE void add_scores(const Piece& piece, const Rounded& queries,
                                  const Ints (&sums)[kQueries][kBeside][kParts], float* scores) {
 #pragma GCC unroll 8
   for (int b = 0; b < kBeside; ++b) {
@@ -138,7 +55,7 @@ QUIVER_KV_INLINE void add_scores(const Piece& piece, const RoundedQueries& queri
         Vec sum = piece.is_first ? kv::zeros() : kv::load(score);
         sum = kv::multiply_add(kv::to_floats(sums[q][b][p]),
                                kv::multiply(scale, kv::all(queries.step[q])), sum);
-        kv::store(score, kv::multiply_add(bias, kv::all(queries.total[q]), sum));
+        kv::store(score, kv::multiply_add(bias, kv::all(piece.totals[q]), sum));
       }
     }
   }
@@ -146,32 +63,9 @@ QUIVER_KV_INLINE void add_scores(const Piece& piece, const RoundedQueries& queri
 
 /// Adds a piece's part to the scores of kQueries queries and the tokens of kBeside blocks.
 template <int kBits, int kQueries, int kBeside>
-void add_piece(const Piece& piece, const RoundedQueries& queries, float* scores,
-               kv::ReadAhead& ahead) {
-  constexpr int kPairs = 16 / kBits;
+void add_piece(const Piece& piece, const Rounded& queries, float* scores, kv::ReadAhead& ahead) {
   Ints sums[kQueries][kBeside][kParts];
-#pragma GCC unroll 8
-  for (int q = 0; q < kQueries; ++q) {
-#pragma GCC unroll 8
-    for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-      for (int p = 0; p < kParts; ++p) sums[q][b][p] = kv::zero_ints();
-    }
-  }
-  kv::ReadAhead next = ahead;
-  const std::int16_t* codes = queries.codes[0];
-  const std::uint32_t* from = piece.words;
-#pragma GCC unroll 1
-  for (std::size_t w = 0; w < piece.count; ++w, codes += 2 * kPairs, from += kUnit) {
-    next.take<kBeside * kUnit * sizeof(std::uint32_t)>();
-    add_pair<kBits, 0>(from, piece.block_words, codes, sums);
-    add_pair<kBits, 1>(from, piece.block_words, codes, sums);
-    if constexpr (kPairs == 4) {
-      add_pair<kBits, 2>(from, piece.block_words, codes, sums);
-      add_pair<kBits, 3>(from, piece.block_words, codes, sums);
-    }
-  }
-  ahead = next;
+  sum_words<kBits>(piece.words, queries, ahead, sums);
   add_scores(piece, queries, sums, scores);
 }
 
@@ -179,8 +73,7 @@ void add_piece(const Piece& piece, const RoundedQueries& queries, float* scores,
 void place(const Layout& layout, const Head& head, std::size_t at, std::size_t word, int block,
            Piece& piece) {
   const auto b = static_cast<std::size_t>(block);
-  piece.words =
-      reinterpret_cast<const std::uint32_t*>(head.keys) + b * piece.block_words + word * kUnit;
+  piece.words.first = head.keys + b * piece.words.unit_words + word * kUnit;
   piece.parameters =
       head.key_parameters + b * piece.block_parameters + at / layout.group * 2 * kUnit;
 }
@@ -192,19 +85,21 @@ void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall&
   constexpr int kBeside = kv::units_beside(kQueries);
   const int end = (call.last + kUnit - 1) / kUnit;
   float scores[kQueries * kTokens];
-  RoundedQueries rounded;
+  Rounded rounded;
   const float* queries = call.queries + static_cast<std::size_t>(query) * layout.dims;
   Piece piece{};
-  piece.block_words = layout.key_words * kUnit;
+  piece.words.unit_words = layout.key_words * kUnit;
   piece.block_parameters = layout.groups * 2 * kUnit;
   std::size_t word = 0;
-  for (std::size_t at = 0, count = 0; at < layout.dims; at += count, word += piece.count) {
+  for (std::size_t at = 0, count = 0; at < layout.dims; at += count, word += piece.words.count) {
     const std::size_t left = layout.group - at % layout.group;
     count = left < kPiece ? left : kPiece;
-    piece.count = (count + kCodes - 1) / kCodes;
+    piece.words.count = (count + kCodes - 1) / kCodes;
     piece.is_first = at == 0;
     for (int q = 0; q < kQueries; ++q) {
-      round_query(queries + static_cast<std::size_t>(q) * layout.dims + at, count, rounded, q);
+      const float* numbers = queries + static_cast<std::size_t>(q) * layout.dims + at;
+      const Ints total = round_numbers(numbers, count, rounded, q);
+      piece.totals[q] = static_cast<float>(kv::total(total)) * rounded.step[q];
     }
     int block = call.first / kUnit;
     for (; block + kBeside <= end; block += kBeside) {
@@ -227,19 +122,17 @@ template <int kBits>
 void score_page(const Layout& layout, const kv::ScoresCall& call) {
   if (call.first >= call.last) return;
   const Head head = head_of(layout, call.page, call.kv_head);
-  // What is wanted next are the values of the same tokens.
-  kv::ReadAhead ahead{head.values, layout.value_bytes + layout.parameter_bytes};
+  kv::ReadAhead ahead{};
+  if (call.next != nullptr) {
+    const Head next = head_of(layout, call.next, call.kv_head);
+    ahead = {reinterpret_cast<const std::byte*>(next.values),
+             layout.value_bytes + layout.parameter_bytes};
+  }
   kv::for_passes(call.query_count, [&](auto pass, int query) {
     score_queries<kBits, decltype(pass)::value>(layout, head, call, query, ahead);
   });
   ahead.take_rest();
 }
-
-/// Weights with scales folded in, and what the biases add to every number.
-struct FoldedWeights {
-  float weights[kMostQueries][kTokens];
-  float extra[kMostQueries];
-};
 
 /// Sixteen numbers from `slot` on, those outside the range as zero: there, a page may hold
 /// anything.
@@ -249,73 +142,150 @@ void clear_outside(const kv::AccumulateCall& call, int slot, float* numbers) {
   }
 }
 
-/// The biases' part has sixteen sums that are added in pairs, whatever the instruction set; weights
-/// of zero do not change it.
-QUIVER_KV_INLINE float fold_query(const kv::AccumulateCall& call, const float* weights,
-                                  const std::uint16_t* parameters, float* folded) {
-  Vec sums[kParts];
+/// Weights with scales folded in, and what the biases add to every number.
+template <int kQueries>
+struct Folded {
+  alignas(64) float weights[kQueries][kTokens];
+  float extra[kQueries];
+};
+
+/// Folds a group's parameters into the weights of the units from slot `begin` to `end`. The biases'
+/// part has sixteen sums that are added in pairs, whatever the instruction set; weights of zero do
+/// not change it.
+template <int kQueries>
+QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
+                           const std::uint16_t* parameters, int begin, int end,
+                           Folded<kQueries>& to) {
+  Vec sums[kQueries][kParts];
 #pragma GCC unroll 8
-  for (int p = 0; p < kParts; ++p) sums[p] = kv::zeros();
-  for (int slot = call.first / kUnit * kUnit; slot < call.last; slot += kUnit) {
-    Vec weight[kParts], bias[kParts];
+  for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kParts; ++p) sums[q][p] = kv::zeros();
+  }
+#pragma GCC unroll 1
+  for (int slot = begin; slot < end; slot += kUnit) {
+    const bool is_whole = slot >= call.first && slot + kUnit <= call.last;
 #pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) {
       const int at = slot + p * kLanes;
-      weight[p] = kv::load(weights + at);
-      bias[p] = kv::from_f16(parameters + kTokens + at);
-      kv::store(folded + at, kv::multiply(weight[p], kv::from_f16(parameters + at)));
-    }
-    if (slot < call.first || slot + kUnit > call.last) {
-      float numbers[2][kUnit];
+      const Vec scale = kv::from_f16(parameters + at);
+      const Vec bias = kv::from_f16(parameters + kTokens + at);
 #pragma GCC unroll 8
-      for (int p = 0; p < kParts; ++p) {
-        kv::store(numbers[0] + p * kLanes, weight[p]);
-        kv::store(numbers[1] + p * kLanes, bias[p]);
-      }
-      for (auto& own : numbers) clear_outside(call, slot, own);
-#pragma GCC unroll 8
-      for (int p = 0; p < kParts; ++p) {
-        weight[p] = kv::load(numbers[0] + p * kLanes);
-        bias[p] = kv::load(numbers[1] + p * kLanes);
+      for (int q = 0; q < kQueries; ++q) {
+        const Vec weight = kv::load(weights + q * kTokens + at);
+        kv::store(to.weights[q] + at, kv::multiply(weight, scale));
+        if (is_whole) sums[q][p] = kv::multiply_add(weight, bias, sums[q][p]);
       }
     }
+    if (is_whole) continue;
+    float biases[kUnit];
+    for (int p = 0; p < kParts; ++p) {
+      kv::store(biases + p * kLanes, kv::from_f16(parameters + kTokens + slot + p * kLanes));
+    }
+    clear_outside(call, slot, biases);
 #pragma GCC unroll 8
-    for (int p = 0; p < kParts; ++p) sums[p] = kv::multiply_add(weight[p], bias[p], sums[p]);
-  }
-  alignas(64) float lanes[kUnit];
+    for (int q = 0; q < kQueries; ++q) {
+      clear_outside(call, slot, to.weights[q] + slot);
+      float own[kUnit];
+      __builtin_memcpy(own, weights + q * kTokens + slot, sizeof own);
+      clear_outside(call, slot, own);
 #pragma GCC unroll 8
-  for (int p = 0; p < kParts; ++p) kv::store(lanes + p * kLanes, sums[p]);
-  for (int half = kUnit / 2; half > 0; half /= 2) {
-    for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+      for (int p = 0; p < kParts; ++p) {
+        sums[q][p] =
+            kv::multiply_add(kv::load(own + p * kLanes), kv::load(biases + p * kLanes), sums[q][p]);
+      }
+    }
   }
-  return lanes[0];
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) to.extra[q] = kv::total(sums[q]);
 }
 
-template <class Codec>
+/// Adds to the outputs of kQueries queries, `stride` apart, kBeside units of dimensions.
+template <int kBits, int kQueries, int kBeside>
+void add_values(const Words& words, const Rounded& weights, const float* extra, float* output,
+                std::size_t stride, kv::ReadAhead& ahead) {
+  Ints sums[kQueries][kBeside][kParts];
+  sum_words<kBits>(words, weights, ahead, sums);
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) {
+    const Vec step = kv::all(weights.step[q]);
+#pragma GCC unroll 8
+    for (int b = 0; b < kBeside; ++b) {
+#pragma GCC unroll 8
+      for (int p = 0; p < kParts; ++p) {
+        float* to = output + static_cast<std::size_t>(q) * stride + b * kUnit + p * kLanes;
+        const Vec sum = kv::multiply_add(kv::to_floats(sums[q][b][p]), step, kv::load(to));
+        kv::store(to, kv::add(sum, kv::all(extra[q])));
+      }
+    }
+  }
+}
+
+/// The same for the last unit, of which only `rest` dimensions exist.
+template <int kBits, int kQueries>
+void add_rest(const Words& words, const Rounded& weights, const float* extra, float* output,
+              std::size_t stride, std::size_t rest, kv::ReadAhead& ahead) {
+  float padded[kQueries * kUnit] = {};
+  for (std::size_t q = 0; q < kQueries; ++q) {
+    __builtin_memcpy(padded + q * kUnit, output + q * stride, rest * sizeof(float));
+  }
+  add_values<kBits, kQueries, 1>(words, weights, extra, padded, kUnit, ahead);
+  for (std::size_t q = 0; q < kQueries; ++q) {
+    __builtin_memcpy(output + q * stride, padded + q * kUnit, rest * sizeof(float));
+  }
+}
+
+template <int kBits, int kQueries>
+void accumulate_queries(const Layout& layout, const Head& head, const kv::AccumulateCall& call,
+                        int query, kv::ReadAhead& ahead) {
+  constexpr int kCodes = 32 / kBits;
+  constexpr auto kBeside = static_cast<std::size_t>(kv::units_beside(kQueries));
+  const int begin = call.first / kUnit * kUnit;
+  const int end = (call.last + kUnit - 1) / kUnit * kUnit;
+  const float* weights = call.weights + static_cast<std::ptrdiff_t>(query) * kTokens;
+  float* output = call.output + static_cast<std::size_t>(query) * layout.dims;
+  Folded<kQueries> folded;
+  Rounded rounded;
+  Words words{nullptr, static_cast<std::size_t>(kTokens / kCodes * kUnit),
+              static_cast<std::size_t>((end - begin) / kCodes)};
+  const auto units_from = [&](std::size_t dim) {
+    words.first = head.values + dim / kUnit * words.unit_words + begin / kCodes * kUnit;
+    return words;
+  };
+  for (std::size_t g = 0; g < layout.groups; ++g) {
+    fold(call, weights, head.value_parameters + g * 2 * kTokens, begin, end, folded);
+    for (int q = 0; q < kQueries; ++q) {
+      round_numbers(folded.weights[q] + begin, static_cast<std::size_t>(end - begin), rounded, q);
+    }
+    std::size_t dim = g * layout.group;
+    const std::size_t last = dim + layout.group;
+    for (; dim + kBeside * kUnit <= last; dim += kBeside * kUnit) {
+      add_values<kBits, kQueries, static_cast<int>(kBeside)>(units_from(dim), rounded, folded.extra,
+                                                             output + dim, layout.dims, ahead);
+    }
+    for (; dim + kUnit <= last; dim += kUnit) {
+      add_values<kBits, kQueries, 1>(units_from(dim), rounded, folded.extra, output + dim,
+                                     layout.dims, ahead);
+    }
+    if (dim < last) {
+      add_rest<kBits, kQueries>(units_from(dim), rounded, folded.extra, output + dim, layout.dims,
+                                last - dim, ahead);
+    }
+  }
+}
+
+template <int kBits>
 void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
   if (call.first >= call.last) return;
   const Head head = head_of(layout, call.page, call.kv_head);
-  const kv::HeadValues values{head.values, layout.value_row, call.first, call.last};
   kv::ReadAhead ahead{};
   if (call.next != nullptr) {
-    ahead = {head_of(layout, call.next, call.kv_head).keys,
-             layout.key_bytes + layout.parameter_bytes};
+    const Head next = head_of(layout, call.next, call.kv_head);
+    ahead = {reinterpret_cast<const std::byte*>(next.values),
+             layout.value_bytes + layout.parameter_bytes};
   }
   kv::for_passes(call.query_count, [&](auto pass, int query) {
-    constexpr int kQueries = decltype(pass)::value;
-    const auto q = static_cast<std::size_t>(query);
-    FoldedWeights folded;
-    for (std::size_t g = 0; g < layout.groups; ++g) {
-#pragma GCC unroll 8
-      for (int i = 0; i < kQueries; ++i) {
-        folded.extra[i] =
-            fold_query(call, call.weights + (q + static_cast<std::size_t>(i)) * kTokens,
-                       head.value_parameters + g * 2 * kTokens, folded.weights[i]);
-      }
-      kv::add_dims<kQueries>(Codec{}, values, g * layout.group, (g + 1) * layout.group,
-                             folded.weights[0], folded.extra, call.output + q * layout.dims,
-                             layout.dims, ahead);
-    }
+    accumulate_queries<kBits, decltype(pass)::value>(layout, head, call, query, ahead);
   });
   ahead.take_rest();
 }
@@ -343,8 +313,8 @@ void scores(const Format& format, const kv::ScoresCall& call) {
 
 void accumulate(const Format& format, const kv::AccumulateCall& call) {
   const Layout layout = layout_of(format, call.shape);
-  if (format.value_bits == 8) return accumulate_page<Codes8>(layout, call);
-  accumulate_page<Codes4>(layout, call);
+  if (format.value_bits == 8) return accumulate_page<8>(layout, call);
+  accumulate_page<4>(layout, call);
 }
 
 }  // namespace

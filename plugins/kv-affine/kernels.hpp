@@ -14,7 +14,8 @@ struct Kernels {
   /// Queries are rounded to 16 bits by group, whose products with the codes are summed without
   /// error; groups are added in order.
   void (*scores)(const Format& format, const kv::ScoresCall& call);
-  /// The codes' part slot by slot; the biases' part in the end.
+  /// Weights, with the scales folded in, are rounded to 16 bits by page and group, like queries;
+  /// the biases' part is added in the end.
   void (*accumulate)(const Format& format, const kv::AccumulateCall& call);
 };
 

@@ -8,8 +8,9 @@
 //           token, in an order in which 16-bit halves with all but every other (or fourth) code
 //           masked away hold neighbouring codes; after them scale and bias
 //           [64 / 16 blocks][groups][2][16 tokens]
-//   values  [kv_heads][64 tokens][head_dim codes, filled up to a multiple of 16]; after them scale
-//           and bias [groups][2][64 tokens]
+//   values  the same with tokens and dimensions exchanged: [kv_heads][head_dim / 16 blocks][words]
+//           [16 dimensions], a word having one dimension of 4 or 8 tokens; after them scale and
+//           bias [groups][2][64 tokens]
 #pragma once
 
 #include <quiver/kv_strategy.hpp>
@@ -30,7 +31,7 @@ struct Format {
 namespace {
 
 /// Numbers of one piece of a group that is multiplied in integers: 128 products of 8-bit codes and
-/// 16-bit queries stay below 2^31. Groups longer than this are cut.
+/// 16-bit numbers stay below 2^31. Groups longer than this are cut; a page has half as many tokens.
 constexpr std::size_t kPiece = 128;
 
 /// Sizes of one head's part of a page.
@@ -40,7 +41,6 @@ struct Layout {
   std::size_t groups;
   std::size_t key_words;        ///< 32-bit words of one token's key.
   std::size_t key_bytes;        ///< Codes of all keys.
-  std::size_t value_row;        ///< Bytes of one token's value.
   std::size_t value_bytes;      ///< Codes of all values.
   std::size_t parameter_bytes;  ///< Scales and biases of all keys, or of all values.
 
@@ -63,8 +63,8 @@ constexpr Layout layout_of(const Format& format, const KvShape& shape) {
   const auto codes_of_word = static_cast<std::size_t>(32 / format.key_bits);
   layout.key_words = (layout.dims + codes_of_word - 1) / codes_of_word;
   layout.key_bytes = layout.key_words * 4 * kTokens;
-  layout.value_row = (layout.dims + 15) / 16 * 2 * static_cast<std::size_t>(format.value_bits);
-  layout.value_bytes = layout.value_row * kTokens;
+  layout.value_bytes =
+      (layout.dims + 15) / 16 * 2 * static_cast<std::size_t>(format.value_bits) * kTokens;
   layout.parameter_bytes = layout.groups * 2 * 2 * kTokens;
   return layout;
 }

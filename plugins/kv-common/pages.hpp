@@ -20,6 +20,7 @@ struct ScoresCall {
   const float* queries;
   int query_count;
   float* scores;
+  const std::byte* next;
 };
 struct AccumulateCall {
   const std::byte* page;

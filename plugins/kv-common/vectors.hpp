@@ -50,6 +50,19 @@ constexpr int queries_of_pass(int left) {
   return left < most ? left : most;
 }
 
+/// Sum of a unit, added up by halves: the same bits whatever the lanes.
+QUIVER_KV_INLINE float total(const Vec (&unit)[kParts]) {
+  Vec sums[kParts];
+#pragma GCC unroll 8
+  for (int p = 0; p < kParts; ++p) sums[p] = unit[p];
+#pragma GCC unroll 8
+  for (int half = kParts / 2; half > 0; half /= 2) {
+#pragma GCC unroll 8
+    for (int p = 0; p < half; ++p) sums[p] = add(sums[p], sums[p + half]);
+  }
+  return total(sums[0]);
+}
+
 /// A number that a template takes from an argument.
 template <int kValue>
 struct Number {

@@ -47,10 +47,6 @@ QUIVER_KV_INLINE Vec from_bf16(const std::uint16_t* from) {
   const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves), 16));
 }
-QUIVER_KV_INLINE Vec from_u8(const std::byte* from) {
-  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
-  return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
-}
 
 QUIVER_KV_INLINE Ints zero_ints() {
   return _mm256_setzero_si256();
@@ -107,6 +103,12 @@ QUIVER_KV_INLINE std::int32_t total(Ints value) {
   const __m128i pairs = _mm_add_epi32(fours, _mm_unpackhi_epi64(fours, fours));
   return _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32(pairs, 1)));
 }
+/// Sum over lanes, added up by halves.
+QUIVER_KV_INLINE float total(Vec value) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(value), _mm256_extractf128_ps(value, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
 
 /// Pair `kPair` of the codes in each lane, as two 16-bit numbers; see affine pages.
 template <int kBits, int kPair>
@@ -160,12 +162,6 @@ struct LookUp {
     return _mm256_xor_ps(found, sign);
   }
 };
-
-/// Codes of four bits as numbers.
-QUIVER_KV_INLINE Vec from_u4(const std::byte* from, int part) {
-  const Ints codes = _mm256_and_si256(unit_codes<4>(from, part), _mm256_set1_epi32(15));
-  return _mm256_cvtepi32_ps(codes);
-}
 
 }  // namespace
 }  // namespace quiver::kv

@@ -47,10 +47,6 @@ QUIVER_KV_INLINE Vec from_bf16(const std::uint16_t* from) {
   const __m256i halves = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
 }
-QUIVER_KV_INLINE Vec from_u8(const std::byte* from) {
-  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
-  return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
-}
 
 QUIVER_KV_INLINE Ints zero_ints() {
   return _mm512_setzero_si512();
@@ -97,6 +93,14 @@ QUIVER_KV_INLINE Ints round_unit(const float* from, Vec factor, std::int16_t* to
 QUIVER_KV_INLINE std::int32_t total(Ints value) {
   return _mm512_reduce_add_epi32(value);
 }
+/// Sum over lanes, added up by halves.
+QUIVER_KV_INLINE float total(Vec value) {
+  const __m256 eight =
+      _mm256_add_ps(_mm512_castps512_ps256(value), _mm512_extractf32x8_ps(value, 1));
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
 
 /// Pair `kPair` of the codes in each lane, as two 16-bit numbers; see affine pages.
 template <int kBits, int kPair>
@@ -141,12 +145,6 @@ struct LookUp {
   QUIVER_KV_INLINE explicit LookUp(const float* entries) : table(load(entries)) {}
   QUIVER_KV_INLINE Vec values(Ints codes) const { return _mm512_permutexvar_ps(codes, table); }
 };
-
-/// Codes of four bits as numbers.
-QUIVER_KV_INLINE Vec from_u4(const std::byte* from, int part) {
-  const Vec numbers = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-  return _mm512_permutexvar_ps(unit_codes<4>(from, part), numbers);
-}
 
 }  // namespace
 }  // namespace quiver::kv

@@ -56,11 +56,6 @@ QUIVER_KV_INLINE Vec from_f16(const std::uint16_t* from) {
 QUIVER_KV_INLINE Vec from_bf16(const std::uint16_t* from) {
   return (Vec)(load_halves(from) << 16);
 }
-QUIVER_KV_INLINE Vec from_u8(const std::byte* from) {
-  Bytes bytes;
-  __builtin_memcpy(&bytes, from, sizeof bytes);
-  return __builtin_convertvector(bytes, Vec);
-}
 
 QUIVER_KV_INLINE Ints zero_ints() {
   return Ints{};
@@ -115,6 +110,10 @@ QUIVER_KV_INLINE Ints round_unit(const float* from, Vec factor, std::int16_t* to
 QUIVER_KV_INLINE std::int32_t total(Ints value) {
   return value[0] + value[1] + value[2] + value[3];
 }
+/// Sum over lanes, added up by halves.
+QUIVER_KV_INLINE float total(Vec value) {
+  return (value[0] + value[2]) + (value[1] + value[3]);
+}
 
 /// Pair `kPair` of the codes in each lane, as two 16-bit numbers; see affine pages.
 template <int kBits, int kPair>
@@ -144,11 +143,6 @@ struct LookUp {
     return Vec{table[codes[0]], table[codes[1]], table[codes[2]], table[codes[3]]};
   }
 };
-
-/// Codes of four bits as numbers.
-QUIVER_KV_INLINE Vec from_u4(const std::byte* from, int part) {
-  return to_floats(unit_codes<4>(from, part));
-}
 
 }  // namespace
 }  // namespace quiver::kv

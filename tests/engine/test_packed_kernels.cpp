@@ -270,6 +270,25 @@ INSTANTIATE_TEST_SUITE_P(all, PackedKernelsTest, testing::ValuesIn(all_kernels()
 class Elements : public testing::TestWithParam<const KernelTable*> {
  protected:
   const ElementKernels& elements = *GetParam()->elements;
+
+  /// Rows together are what each is by itself: raised to its top, then e^(score - top).
+  void expect_softmax_rows(int count) {
+    constexpr int kRows = 11;
+    const int stride = count + 3;
+    auto got = random_rows(kRows, stride, static_cast<unsigned>(count) + 2);
+    auto want = got;
+    std::vector<float> tops(kRows, -1.0F);
+    tops[4] = 9.0F;
+    std::vector<float> totals(kRows);
+    elements.softmax_rows(got.data(), stride, kRows, count, tops.data(), totals.data());
+    for (int r = 0; r < kRows; ++r) {
+      float* row = want.data() + r * stride;
+      const auto i = static_cast<std::size_t>(r);
+      EXPECT_EQ(tops[i], std::max(r == 4 ? 9.0F : -1.0F, *std::max_element(row, row + count)));
+      EXPECT_EQ(totals[i], generic_element_kernels().exp_sum(row, count, tops[i]));
+    }
+    EXPECT_EQ(got, want);
+  }
 };
 
 TEST_P(Elements, exponentials_are_near_the_true_ones) {
@@ -307,6 +326,7 @@ TEST_P(Elements, bits_are_those_of_the_generic_kernels_for_any_count) {
     want = values;
     EXPECT_EQ(elements.exp_sum(got.data(), count, 0.5F), generic.exp_sum(want.data(), count, 0.5F));
     EXPECT_EQ(got, want);
+    expect_softmax_rows(count);
     elements.soft_cap(values.data(), size, 2.0F, got.data());
     generic.soft_cap(values.data(), size, 2.0F, want.data());
     EXPECT_EQ(got, want);

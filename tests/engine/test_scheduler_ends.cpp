@@ -55,8 +55,9 @@ class FailingKv : public KvStrategy {
     inner_->write(shape, page, slot, keys, values);
   }
   void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores) const override {
-    inner_->scores(shape, page, kv_head, first, last, queries, query_count, scores);
+              const float* queries, int query_count, float* scores,
+              const std::byte* next) const override {
+    inner_->scores(shape, page, kv_head, first, last, queries, query_count, scores, next);
   }
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
                   const float* weights, int query_count, float* output,
