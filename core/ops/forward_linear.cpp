@@ -56,6 +56,10 @@ std::int64_t task_stripes(const PackedWeights& w, int rows, int workers) {
   return std::max<std::int64_t>(1, std::min(std::max(by_work, by_bytes), even));
 }
 
+// What a waiting thread fetches of the matrices that follow, at most: a part of its second-level
+// cache. Matrices lie in memory in the order that they were declared in, mostly that of their use.
+constexpr std::size_t kAheadBytes = 256U << 10U;
+
 void add_bias(const std::vector<float>& bias, std::int64_t first, int outputs, int rows, float* out,
               std::size_t stride) {
   if (bias.empty()) return;
@@ -167,6 +171,12 @@ void ForwardOps::multiply_packed(std::span<const Product> products) {
     for (std::int64_t first = begin; first < end; first += step) {
       tasks.push_back({&product, activations, first, std::min(step, end - first)});
     }
+  }
+  if (const PackedWeights* next = memory_.order.next(products.front().packed)) {
+    const auto block = static_cast<std::size_t>(
+        task_stripes(*next, products.front().run.rows, threads_.threads()));
+    threads_.read_ahead(next->data, kAheadBytes * static_cast<std::size_t>(threads_.threads()),
+                        block * next->stripe_bytes);
   }
   threads_.run(static_cast<int>(tasks.size()), [&](int index, int) {
     const Task& task = tasks[static_cast<std::size_t>(index)];

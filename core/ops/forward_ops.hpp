@@ -5,6 +5,7 @@
 #include <map>
 #include <quiver/ops.hpp>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "core/cache/kv_plan.hpp"
@@ -19,12 +20,30 @@
 
 namespace quiver {
 
+/// Which packed matrix was read after which. Passes mostly read all in the same order, so what
+/// comes next is known ahead. [one-call-at-a-time]
+class ReadingOrder {
+ public:
+  /// Records that `weights` are read now; what was read after them the last time, or nullptr.
+  const PackedWeights* next(const PackedWeights* weights) {
+    followers_[last_] = weights;
+    last_ = weights;
+    const auto found = followers_.find(weights);
+    return found == followers_.end() ? nullptr : found->second;
+  }
+
+ private:
+  std::unordered_map<const PackedWeights*, const PackedWeights*> followers_;
+  const PackedWeights* last_ = nullptr;
+};
+
 /// Memory that forward passes reuse from one to the next. [one-call-at-a-time]
 struct ForwardMemory {
   Arena base;                  ///< Tensors from outside the blocks.
   std::array<Arena, 2> block;  ///< Tensors of a block and of the one before it, in turn.
   std::vector<std::vector<float>> scratch;  ///< One buffer a worker.
   Arena activations;                        ///< Quantized inputs of the linears under way.
+  ReadingOrder order;
 };
 
 /// Sees each use of a matrix and its input: values [rows, columns of the matrix]; none where rows

@@ -29,6 +29,9 @@ constexpr std::chrono::milliseconds kAwake{1};
 // Turns given away before the caller sleeps until the last worker is done.
 constexpr int kYields = 20;
 
+// What a waiting thread asks for between two looks at the state: less time than it waits anyway.
+constexpr std::size_t kFetchBytes = 512;
+
 // Parts of the state: loops are counted in the high bits.
 constexpr std::uint32_t kInside = 0xfff;
 constexpr std::uint32_t kOpen = 0x1000;
@@ -90,10 +93,11 @@ void ThreadPool::run_erased(int tasks, const void* context, Function function) {
   state_.store((number + kLoop) | kOpen, std::memory_order_release);
   state_.notify_all();
   take_tasks(0);
+  look_ahead(0, own_ahead_);
   std::uint32_t state = state_.fetch_and(~kOpen, std::memory_order_acquire) & ~kOpen;
   for (int turns = 0; (state & kInside) != 0; ++turns) {
     if (turns < kSpins) {
-      pause_briefly();
+      if (!fetch_some(own_ahead_)) pause_briefly();
     } else if (turns < kSpins + kYields) {
       std::this_thread::yield();
     } else {
@@ -105,14 +109,41 @@ void ThreadPool::run_erased(int tasks, const void* context, Function function) {
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
+void ThreadPool::read_ahead(const std::byte* memory, std::size_t bytes,
+                            std::size_t block) noexcept {
+  ahead_.store(memory, std::memory_order_relaxed);
+  ahead_bytes_.store(bytes, std::memory_order_relaxed);
+  ahead_block_.store(std::max(block, kFetchBytes), std::memory_order_relaxed);
+}
+
+/// Takes up what read_ahead() named last. Tasks mostly go to the threads in turn, the caller first.
+void ThreadPool::look_ahead(int worker, ReadAhead& own) const noexcept {
+  const std::byte* memory = ahead_.load(std::memory_order_relaxed);
+  if (memory == own.memory) return;
+  const std::size_t block = ahead_block_.load(std::memory_order_relaxed);
+  own = {memory, ahead_bytes_.load(std::memory_order_relaxed), block,
+         static_cast<std::size_t>(worker) * block};
+}
+
+/// Asks for the next lines of a thread's blocks; false where it has none left.
+bool ThreadPool::fetch_some(ReadAhead& own) const noexcept {
+  if (own.at >= own.bytes) return false;
+  for (std::size_t i = 0; i < kFetchBytes; i += kCacheLine) {
+    __builtin_prefetch(own.memory + own.at + i, 0, 2);
+  }
+  own.at += kFetchBytes;
+  if (own.at % own.block < kFetchBytes) own.at += workers_.size() * own.block;
+  return true;
+}
+
 /// Waits until there is another loop than the one of `seen`; gives the state it saw.
-std::uint32_t ThreadPool::wait_for_loop(std::uint32_t seen) const {
+std::uint32_t ThreadPool::wait_for_loop(std::uint32_t seen, ReadAhead& ahead) const {
   using Clock = std::chrono::steady_clock;
   std::uint32_t state = state_.load(std::memory_order_acquire);
   Clock::time_point spun{};
   for (int spins = 0; (state & ~(kLoop - 1)) == (seen & ~(kLoop - 1)); ++spins) {
     if (spins < kSpins) {
-      pause_briefly();
+      if (!fetch_some(ahead)) pause_briefly();
     } else if (spins == kSpins) {
       spun = Clock::now();
     } else if (Clock::now() - spun < kAwake) {
@@ -127,8 +158,10 @@ std::uint32_t ThreadPool::wait_for_loop(std::uint32_t seen) const {
 
 void ThreadPool::work(int worker) {
   std::uint32_t state = 0;
+  ReadAhead ahead;
   for (;;) {
-    state = wait_for_loop(state);
+    look_ahead(worker, ahead);
+    state = wait_for_loop(state, ahead);
     if (stop_.load()) return;
     // The loop may have been closed meanwhile: then there is nothing left in it.
     while ((state & kOpen) != 0) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -37,13 +38,29 @@ class ThreadPool {
     });
   }
 
+  /// Names memory that a loop to come reads first: `bytes` of it, block by block, a task each. From
+  /// the end of the next loop on, threads that wait ask for the blocks that will probably be
+  /// theirs, so that memory is not idle while they are. Only prefetches: the memory may be gone by
+  /// then.
+  void read_ahead(const std::byte* memory, std::size_t bytes, std::size_t block) noexcept;
+
  private:
   using Function = void (*)(const void* context, int task, int worker);
 
+  /// How far one thread is with what read_ahead() named.
+  struct ReadAhead {
+    const std::byte* memory = nullptr;
+    std::size_t bytes = 0;
+    std::size_t block = 1;
+    std::size_t at = 0;
+  };
+
   void run_erased(int tasks, const void* context, Function function);
   void work(int worker);
-  std::uint32_t wait_for_loop(std::uint32_t seen) const;
+  std::uint32_t wait_for_loop(std::uint32_t seen, ReadAhead& ahead) const;
   void take_tasks(int worker) noexcept;
+  void look_ahead(int worker, ReadAhead& own) const noexcept;
+  bool fetch_some(ReadAhead& own) const noexcept;
 
   // Written by one thread and read by all, taken by all, watched by all: three cache lines, so that
   // none of these takes the others away from a core that needs them.
@@ -51,6 +68,11 @@ class ThreadPool {
   Function function_ = nullptr;
   const void* context_ = nullptr;
   int tasks_ = 0;
+  // Of read_ahead(). A thread may see some of them new and some old, which does no harm.
+  std::atomic<const std::byte*> ahead_{nullptr};
+  std::atomic<std::size_t> ahead_bytes_{0};
+  std::atomic<std::size_t> ahead_block_{1};
+  ReadAhead own_ahead_;  ///< Of the caller.
   alignas(kCacheLine) std::atomic<int> next_task_{0};
   /// What the workers watch: the number of the loop, whether it is open to them, how many are in
   /// it. A loop waits for those that came in, never for one that the system has not let run yet.

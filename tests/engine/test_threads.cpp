@@ -1,6 +1,8 @@
 // The thread pool: every task once, errors passed on, and no work lost between loops.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstddef>
 #include <stdexcept>
 #include <vector>
 
@@ -36,6 +38,28 @@ TEST(ThreadPool, the_first_exception_reaches_the_caller_and_the_pool_goes_on) {
   std::atomic<int> done{0};
   pool.run(50, [&](int, int) { ++done; });
   EXPECT_EQ(done.load(), 50);
+}
+
+TEST(ThreadPool, memory_named_for_reading_ahead_may_be_of_any_size_and_gone) {
+  ThreadPool pool(3);
+  std::atomic<int> done{0};
+  const auto loops = [&] {
+    for (int i = 0; i < 20; ++i) pool.run(7, [&](int, int) { ++done; });
+  };
+  for (const std::size_t bytes :
+       {std::size_t{0}, std::size_t{1}, std::size_t{5000}, std::size_t{1} << 20U}) {
+    for (const std::size_t block : {std::size_t{0}, std::size_t{100}, std::size_t{5200}}) {
+      {
+        const std::vector<std::byte> memory(bytes);
+        pool.read_ahead(memory.data(), bytes, block);
+        loops();
+      }
+      loops();
+    }
+  }
+  pool.read_ahead(nullptr, 0, 0);
+  loops();
+  EXPECT_EQ(done.load(), 7 * 20 * (2 * 4 * 3 + 1));
 }
 
 TEST(ThreadPool, this_machine_has_at_least_one_cpu) {
