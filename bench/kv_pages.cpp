@@ -81,14 +81,13 @@ void measure(benchmark::State& state, const Work& work, double flops) {
       random_floats(static_cast<std::size_t>(work.queries) * static_cast<std::size_t>(kTokens));
   for (auto _ : state) {
     for (std::size_t i = 0; i < count; ++i) {
-      const std::byte* next = i + 1 < count ? pages.page(i + 1) : nullptr;
       if (work.part != Part::sums) {
         work.strategy->scores(shape, pages.page(i), 0, 0, kTokens, queries.data(), work.queries,
-                              weights.data(), next);
+                              weights.data());
       }
       if (work.part != Part::scores) {
         work.strategy->accumulate(shape, pages.page(i), 0, 0, kTokens, weights.data(), work.queries,
-                                  queries.data(), next);
+                                  queries.data(), i + 1 < count ? pages.page(i + 1) : nullptr);
       }
     }
     benchmark::ClobberMemory();

@@ -35,7 +35,7 @@ void repack(const KvShape& shape, const PageOf<const std::byte>& from, const Pag
   for (std::size_t head = 0; head < heads; ++head) {
     const auto kv_head = static_cast<int>(head);
     from.strategy.scores(shape, from.bytes, kv_head, 0, KvStrategy::kTokens, directions,
-                         shape.head_dim, turned_keys, nullptr);
+                         shape.head_dim, turned_keys);
     for (std::size_t token = 0; token < kTokens; ++token) {
       const std::size_t at = token * width + head * dims;
       for (std::size_t d = 0; d < dims; ++d) keys[at + d] = turned_keys[d * kTokens + token];

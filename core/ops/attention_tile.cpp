@@ -130,9 +130,8 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
     const auto first_query = static_cast<std::size_t>(first_row * tile.group);
     const int count = (last_row - first_row) * tile.group;
     const std::byte* bytes = bytes_of(page);
-    const std::byte* next = page + 1 < end ? bytes_of(page + 1) : nullptr;
     tile.kv->scores(tile.shape, bytes, tile.kv_head, all.first, all.last,
-                    queries + first_query * dim, count, scores, next);
+                    queries + first_query * dim, count, scores);
     for (int row = first_row, end_row = row; row < last_row; row = end_row) {
       const Slots own = visible(tile, row, page);
       while (end_row < last_row && visible(tile, end_row, page) == own) ++end_row;
@@ -140,7 +139,8 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
            (end_row - row) * tile.group);
     }
     tile.kv->accumulate(tile.shape, bytes, tile.kv_head, all.first, all.last, scores, count,
-                        state.sums + first_query * dim, next);
+                        state.sums + first_query * dim,
+                        page + 1 < end ? bytes_of(page + 1) : nullptr);
   }
 }
 

@@ -56,10 +56,6 @@ std::int64_t task_stripes(const PackedWeights& w, int rows, int workers) {
   return std::max<std::int64_t>(1, std::min(std::max(by_work, by_bytes), even));
 }
 
-// What a waiting thread fetches of the matrices that follow, at most: a part of its second-level
-// cache. Matrices lie in memory in the order that they were declared in, mostly that of their use.
-constexpr std::size_t kAheadBytes = 256U << 10U;
-
 void add_bias(const std::vector<float>& bias, std::int64_t first, int outputs, int rows, float* out,
               std::size_t stride) {
   if (bias.empty()) return;
@@ -150,6 +146,7 @@ void ForwardOps::multiply_packed(std::span<const Product> products) {
     std::int64_t stripes;
   };
   std::vector<Task> tasks;
+  ReadingOrder::Step step;
   for (const Product& product : products) {
     const PackedWeights& w = *product.packed;
     // Products of one input mostly share its quantized form: q, k and v, or gate and up.
@@ -164,19 +161,19 @@ void ForwardOps::multiply_packed(std::span<const Product> products) {
     if (activations == nullptr) {
       activations = quantize_rows(*product.x, product.run, product.format, w.group_size);
     }
-    const std::int64_t step = task_stripes(w, product.run.rows, threads_.threads());
+    const std::int64_t count = task_stripes(w, product.run.rows, threads_.threads());
+    if (w.data != step.end)
+      step = {w.data, w.data, static_cast<std::size_t>(count) * w.stripe_bytes};
+    step.end += static_cast<std::size_t>(w.stripes) * w.stripe_bytes;
     const std::int64_t begin = product.first / kStripeOutputs;
     const std::int64_t end =
         (product.first + product.outputs + kStripeOutputs - 1) / kStripeOutputs;
-    for (std::int64_t first = begin; first < end; first += step) {
-      tasks.push_back({&product, activations, first, std::min(step, end - first)});
+    for (std::int64_t first = begin; first < end; first += count) {
+      tasks.push_back({&product, activations, first, std::min(count, end - first)});
     }
   }
-  if (const PackedWeights* next = memory_.order.next(products.front().packed)) {
-    const auto block = static_cast<std::size_t>(
-        task_stripes(*next, products.front().run.rows, threads_.threads()));
-    threads_.read_ahead(next->data, kAheadBytes * static_cast<std::size_t>(threads_.threads()),
-                        block * next->stripe_bytes);
+  if (const ReadingOrder::Step* next = memory_.order.next(step)) {
+    threads_.read_ahead(next->begin, next->end, next->block);
   }
   threads_.run(static_cast<int>(tasks.size()), [&](int index, int) {
     const Task& task = tasks[static_cast<std::size_t>(index)];

@@ -20,21 +20,28 @@
 
 namespace quiver {
 
-/// Which packed matrix was read after which. Passes mostly read all in the same order, so what
+/// Which packed matrices were read after which. Passes mostly read all in the same order, so what
 /// comes next is known ahead. [one-call-at-a-time]
 class ReadingOrder {
  public:
-  /// Records that `weights` are read now; what was read after them the last time, or nullptr.
-  const PackedWeights* next(const PackedWeights* weights) {
-    followers_[last_] = weights;
-    last_ = weights;
-    const auto found = followers_.find(weights);
-    return found == followers_.end() ? nullptr : found->second;
+  /// Matrices that lie together, and a task's part of the first.
+  struct Step {
+    const std::byte* begin = nullptr;
+    const std::byte* end = nullptr;
+    std::size_t block = 0;
+  };
+
+  /// Records that `step` is read now; gives what was read after it the last time, or nullptr.
+  const Step* next(const Step& step) {
+    followers_[last_] = step;
+    last_ = step.begin;
+    const auto found = followers_.find(last_);
+    return found == followers_.end() ? nullptr : &found->second;
   }
 
  private:
-  std::unordered_map<const PackedWeights*, const PackedWeights*> followers_;
-  const PackedWeights* last_ = nullptr;
+  std::unordered_map<const std::byte*, Step> followers_;
+  const std::byte* last_ = nullptr;
 };
 
 /// Memory that forward passes reuse from one to the next. [one-call-at-a-time]

@@ -68,8 +68,7 @@ std::vector<float> KvPage::scores(int head, int first, int last, std::span<const
   strategy_.transform_queries(shape_, input.data(), count);
   require(input.is_intact(), "transform_queries writes beside the queries (" + label_ + ")");
   input.make_read_only();
-  strategy_.scores(shape_, page_.data(), head, first, last, input.data(), count, output.data(),
-                   page_.data());
+  strategy_.scores(shape_, page_.data(), head, first, last, input.data(), count, output.data());
   require(output.is_intact(), "scores writes beside the scores (" + label_ + ")");
   return {output.span().begin(), output.span().end()};
 }

@@ -52,8 +52,7 @@ class PlainRows final : public KvStrategy {
   }
 
   void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores,
-              const std::byte*) const override {
+              const float* queries, int query_count, float* scores) const override {
     const auto dim = static_cast<std::size_t>(shape.head_dim);
     for (int query = 0; query < query_count; ++query) {
       const float* q = queries + static_cast<std::size_t>(query) * dim;

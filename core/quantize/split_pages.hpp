@@ -25,9 +25,8 @@ class SplitPages final : public KvStrategy {
   }
 
   void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores,
-              const std::byte*) const override {
-    keys_->scores(shape, page, kv_head, first, last, queries, query_count, scores, nullptr);
+              const float* queries, int query_count, float* scores) const override {
+    keys_->scores(shape, page, kv_head, first, last, queries, query_count, scores);
   }
 
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,

@@ -38,42 +38,45 @@ class ThreadPool {
     });
   }
 
-  /// Names memory that a loop to come reads first: `bytes` of it, block by block, a task each. From
-  /// the end of the next loop on, threads that wait ask for the blocks that will probably be
-  /// theirs, so that memory is not idle while they are. Only prefetches: the memory may be gone by
-  /// then.
-  void read_ahead(const std::byte* memory, std::size_t bytes, std::size_t block) noexcept;
+  /// Names memory that a loop to come reads, block by block from `begin` on, a task each. From the
+  /// end of the next loop on, threads that wait ask for the blocks that will be theirs, so that
+  /// memory is not idle while they are. Only prefetches: the memory may be gone by then.
+  void read_ahead(const std::byte* begin, const std::byte* end, std::size_t block) noexcept;
 
  private:
   using Function = void (*)(const void* context, int task, int worker);
 
-  /// How far one thread is with what read_ahead() named.
+  /// What one thread fetches of what read_ahead() named, and how far it is.
   struct ReadAhead {
-    const std::byte* memory = nullptr;
-    std::size_t bytes = 0;
-    std::size_t block = 1;
-    std::size_t at = 0;
+    const std::byte* begin = nullptr;
+    const std::byte* at = nullptr;  ///< In the block that ends at `last`.
+    const std::byte* last = nullptr;
+    std::size_t block = 0;
+    std::size_t left = 0;
   };
 
   void run_erased(int tasks, const void* context, Function function);
   void work(int worker);
   std::uint32_t wait_for_loop(std::uint32_t seen, ReadAhead& ahead) const;
   void take_tasks(int worker) noexcept;
+  int take_task(int worker) noexcept;
   void look_ahead(int worker, ReadAhead& own) const noexcept;
-  bool fetch_some(ReadAhead& own) const noexcept;
+  void fetch_some(ReadAhead& own) const noexcept;
 
   // Written by one thread and read by all, taken by all, watched by all: three cache lines, so that
   // none of these takes the others away from a core that needs them.
   static constexpr std::size_t kCacheLine = 64;
   Function function_ = nullptr;
   const void* context_ = nullptr;
-  int tasks_ = 0;
   // Of read_ahead(). A thread may see some of them new and some old, which does no harm.
   std::atomic<const std::byte*> ahead_{nullptr};
   std::atomic<std::size_t> ahead_bytes_{0};
-  std::atomic<std::size_t> ahead_block_{1};
+  std::atomic<std::size_t> ahead_block_{0};
   ReadAhead own_ahead_;  ///< Of the caller.
-  alignas(kCacheLine) std::atomic<int> next_task_{0};
+  /// Tasks that nobody has taken: the first of them, and in the high half the one behind the last.
+  /// The caller takes from the front and the others from the back, so that each reads memory that
+  /// lies together.
+  alignas(kCacheLine) std::atomic<std::uint64_t> open_tasks_{0};
   /// What the workers watch: the number of the loop, whether it is open to them, how many are in
   /// it. A loop waits for those that came in, never for one that the system has not let run yet.
   alignas(kCacheLine) std::atomic<std::uint32_t> state_{0};

@@ -122,12 +122,9 @@ template <int kBits>
 void score_page(const Layout& layout, const kv::ScoresCall& call) {
   if (call.first >= call.last) return;
   const Head head = head_of(layout, call.page, call.kv_head);
-  kv::ReadAhead ahead{};
-  if (call.next != nullptr) {
-    const Head next = head_of(layout, call.next, call.kv_head);
-    ahead = {reinterpret_cast<const std::byte*>(next.values),
-             layout.value_bytes + layout.parameter_bytes};
-  }
+  // What is wanted next are the values of the same tokens.
+  kv::ReadAhead ahead{reinterpret_cast<const std::byte*>(head.values),
+                      layout.value_bytes + layout.parameter_bytes};
   kv::for_passes(call.query_count, [&](auto pass, int query) {
     score_queries<kBits, decltype(pass)::value>(layout, head, call, query, ahead);
   });
@@ -281,8 +278,8 @@ void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
   kv::ReadAhead ahead{};
   if (call.next != nullptr) {
     const Head next = head_of(layout, call.next, call.kv_head);
-    ahead = {reinterpret_cast<const std::byte*>(next.values),
-             layout.value_bytes + layout.parameter_bytes};
+    ahead = {reinterpret_cast<const std::byte*>(next.keys),
+             layout.key_bytes + layout.parameter_bytes};
   }
   kv::for_passes(call.query_count, [&](auto pass, int query) {
     accumulate_queries<kBits, decltype(pass)::value>(layout, head, call, query, ahead);

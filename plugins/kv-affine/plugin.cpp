@@ -48,10 +48,8 @@ class AffinePages final : public KvStrategy {
   }
 
   void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores,
-              const std::byte* next) const override {
-    kernels_.scores(format_,
-                    {page, shape, kv_head, first, last, queries, query_count, scores, next});
+              const float* queries, int query_count, float* scores) const override {
+    kernels_.scores(format_, {page, shape, kv_head, first, last, queries, query_count, scores});
   }
 
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,

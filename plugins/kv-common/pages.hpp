@@ -20,7 +20,6 @@ struct ScoresCall {
   const float* queries;
   int query_count;
   float* scores;
-  const std::byte* next;
 };
 struct AccumulateCall {
   const std::byte* page;

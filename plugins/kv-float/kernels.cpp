@@ -94,12 +94,10 @@ void score_page(Element element, const kv::ScoresCall& call) {
                           call.first,
                           call.last,
                           nullptr};
-  kv::ReadAhead ahead{};
-  if (call.next != nullptr) {
-    ahead = {head_keys(element, call.shape, call.next, call.kv_head),
-             key_bytes(element, call.shape)};
-  }
-  kv::score_head(Type{}, head, call.queries, call.query_count, call.scores, ahead);
+  // What is wanted next are the values of the same tokens.
+  const kv::ReadAhead values{head_values(element, call.shape, call.page, call.kv_head),
+                             value_bytes(element, call.shape)};
+  kv::score_head(Type{}, head, call.queries, call.query_count, call.scores, values);
 }
 
 template <class Type>
@@ -110,8 +108,8 @@ void accumulate_page(Element element, const kv::AccumulateCall& call) {
                             call.last};
   kv::ReadAhead ahead{};
   if (call.next != nullptr) {
-    ahead = {head_values(element, call.shape, call.next, call.kv_head),
-             value_bytes(element, call.shape)};
+    ahead = {head_keys(element, call.shape, call.next, call.kv_head),
+             key_bytes(element, call.shape)};
   }
   kv::for_passes(call.query_count, [&](auto pass, int query) {
     const auto q = static_cast<std::size_t>(query);

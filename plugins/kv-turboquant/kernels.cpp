@@ -170,14 +170,10 @@ void score_page(const Layout& layout, const kv::ScoresCall& call) {
   fill_table<kBits>(entries);
   alignas(64) float factors[kTokens];
   find_factors(head.key_lengths, layout.dims, call.first, call.last, factors);
-  kv::ReadAhead ahead{};
-  if (call.next != nullptr) {
-    ahead = {head_of(layout, call.next, call.kv_head).keys, layout.key_bytes};
-  }
   const kv::HeadKeys keys{
       head.keys, layout.dims * kv::unit_bytes(kBits), layout.dims, call.first, call.last, factors};
   kv::score_head(Codes<kBits>{kv::LookUp<kBits>(entries)}, keys, call.queries, call.query_count,
-                 call.scores, ahead);
+                 call.scores, {head.values, layout.value_bytes});
 }
 
 template <int kBits>
@@ -192,7 +188,7 @@ void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
   const kv::HeadValues values{head.values, layout.value_row, call.first, call.last};
   kv::ReadAhead ahead{};
   if (call.next != nullptr) {
-    ahead = {head_of(layout, call.next, call.kv_head).values, layout.value_bytes};
+    ahead = {head_of(layout, call.next, call.kv_head).keys, layout.key_bytes};
   }
   kv::for_passes(call.query_count, [&](auto pass, int query) {
     constexpr int kQueries = decltype(pass)::value;

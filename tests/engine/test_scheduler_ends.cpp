@@ -55,9 +55,8 @@ class FailingKv : public KvStrategy {
     inner_->write(shape, page, slot, keys, values);
   }
   void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores,
-              const std::byte* next) const override {
-    inner_->scores(shape, page, kv_head, first, last, queries, query_count, scores, next);
+              const float* queries, int query_count, float* scores) const override {
+    inner_->scores(shape, page, kv_head, first, last, queries, query_count, scores);
   }
   void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
                   const float* weights, int query_count, float* output,

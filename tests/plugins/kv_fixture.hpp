@@ -156,8 +156,7 @@ struct FilledPage {
     const int count = static_cast<int>(queries.size() / dims());
     strategy->transform_queries(shape, turned.data(), count);
     std::vector<float> result(static_cast<std::size_t>(count) * kTokens, -77.0F);
-    strategy->scores(shape, page.data(), head, first, last, turned.data(), count, result.data(),
-                     nullptr);
+    strategy->scores(shape, page.data(), head, first, last, turned.data(), count, result.data());
     return result;
   }
 

@@ -143,7 +143,7 @@ float stored(const KvStrategy& strategy, GuardedPage& page, float value) {
   const float one = 1;
   std::vector<float> scores(kTokens);
   strategy.write(shape, page.data(), 0, std::span(&value, 1), std::span(&value, 1));
-  strategy.scores(shape, page.data(), 0, 0, 1, &one, 1, scores.data(), nullptr);
+  strategy.scores(shape, page.data(), 0, 0, 1, &one, 1, scores.data());
   float output = 0;
   const std::vector<float> weights(kTokens, 1.0F);
   strategy.accumulate(shape, page.data(), 0, 0, 1, weights.data(), 1, &output, nullptr);

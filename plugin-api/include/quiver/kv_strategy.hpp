@@ -37,15 +37,14 @@ class KvStrategy {
                      std::span<const float> values) const = 0;
 
   /// Dot products of `query_count` queries [query_count, head_dim] with the keys of one kv head in
-  /// slots [first, last) -> scores[query * kTokens + slot]; other scores are left alone. `next` is
-  /// the page that the same head is asked about next, or nullptr: a strategy may begin to fetch its
-  /// keys from memory, which takes longer than computing does where a cache is long.
+  /// slots [first, last) -> scores[query * kTokens + slot]; other scores are left alone.
   virtual void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                      const float* queries, int query_count, float* scores,
-                      const std::byte* next) const = 0;
+                      const float* queries, int query_count, float* scores) const = 0;
 
   /// Adds sum over slots [first, last) of weights[query * kTokens + slot] * value to
-  /// output[query * head_dim + d], slots in ascending order. `next` is as in scores().
+  /// output[query * head_dim + d], slots in ascending order. `next` is the page whose scores() are
+  /// asked for next, or nullptr: a strategy may begin to fetch it from memory, which takes longer
+  /// than computing does where a cache is long.
   virtual void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first,
                           int last, const float* weights, int query_count, float* output,
                           const std::byte* next) const = 0;

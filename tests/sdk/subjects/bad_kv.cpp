@@ -35,8 +35,7 @@ class Rows final : public KvStrategy {
   }
 
   void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores,
-              const std::byte*) const override {
+              const float* queries, int query_count, float* scores) const override {
     const float* keys = half(shape, page, 0, kv_head);
     if (defect_ == "scores-all") first = 0, last = kTokens;
     for (int q = 0; q < query_count; ++q) {
