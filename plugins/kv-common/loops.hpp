@@ -53,25 +53,18 @@ QUIVER_KV_INLINE void add_products(const Codec& codec, const std::byte* from, st
 }
 
 /// Memory that is read after what a loop reads: asked for line by line beside it, since processors
-/// do not guess what follows where rows are short and pages lie anywhere. What is small comes into
-/// the first-level cache: with more, the loop would lose what it reads itself.
+/// do not guess what follows where rows are short and pages lie anywhere.
 class ReadAhead {
  public:
   ReadAhead() = default;
-  QUIVER_KV_INLINE ReadAhead(const std::byte* at, std::size_t size)
-      : at_(at), end_(at + size), is_small_(size <= kSmall) {}
+  QUIVER_KV_INLINE ReadAhead(const std::byte* at, std::size_t size) : at_(at), end_(at + size) {}
 
   /// Asks for as many bytes as the loop reads at a time.
   template <std::size_t kBytes>
   QUIVER_KV_INLINE void take() {
     if (at_ >= end_) return;
-    if (is_small_) {
 #pragma GCC unroll 8
-      for (std::size_t i = 0; i < kBytes; i += kLine) __builtin_prefetch(at_ + i, 0, 3);
-    } else {
-#pragma GCC unroll 8
-      for (std::size_t i = 0; i < kBytes; i += kLine) __builtin_prefetch(at_ + i, 0, 2);
-    }
+    for (std::size_t i = 0; i < kBytes; i += kLine) __builtin_prefetch(at_ + i, 0, 2);
     at_ += kBytes;
   }
 
@@ -82,10 +75,8 @@ class ReadAhead {
 
  private:
   static constexpr std::size_t kLine = 64;
-  static constexpr std::size_t kSmall = 10U << 10U;
   const std::byte* at_ = nullptr;
   const std::byte* end_ = nullptr;
-  bool is_small_ = false;
 };
 
 /// What the scores of one head are made from.
