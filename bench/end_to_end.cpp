@@ -169,7 +169,9 @@ void lengthen(Sequence& sequence, int length) {
 }
 
 std::int32_t likeliest(std::span<const float> logits) {
-  return static_cast<std::int32_t>(std::distance(logits.begin(), std::ranges::max_element(logits)));
+  const float most =
+      quiver::kernels().elements->largest(logits.data(), static_cast<int>(logits.size()));
+  return static_cast<std::int32_t>(std::distance(logits.begin(), std::ranges::find(logits, most)));
 }
 
 class Bench {

@@ -162,8 +162,9 @@ void ForwardOps::multiply_packed(std::span<const Product> products) {
       activations = quantize_rows(*product.x, product.run, product.format, w.group_size);
     }
     const std::int64_t count = task_stripes(w, product.run.rows, threads_.threads());
-    if (w.data != step.end)
+    if (w.data != step.end) {
       step = {w.data, w.data, static_cast<std::size_t>(count) * w.stripe_bytes};
+    }
     step.end += static_cast<std::size_t>(w.stripes) * w.stripe_bytes;
     const std::int64_t begin = product.first / kStripeOutputs;
     const std::int64_t end =

@@ -51,13 +51,13 @@ TEST(ThreadPool, memory_named_for_reading_ahead_may_be_of_any_size_and_gone) {
     for (const std::size_t block : {std::size_t{0}, std::size_t{100}, std::size_t{5200}}) {
       {
         const std::vector<std::byte> memory(bytes);
-        pool.read_ahead(memory.data(), bytes, block);
+        pool.read_ahead(memory.data(), memory.data() + bytes, block);
         loops();
       }
       loops();
     }
   }
-  pool.read_ahead(nullptr, 0, 0);
+  pool.read_ahead(nullptr, nullptr, 0);
   loops();
   EXPECT_EQ(done.load(), 7 * 20 * (2 * 4 * 3 + 1));
 }
