@@ -29,8 +29,8 @@ constexpr std::chrono::milliseconds kAwake{1};
 // Turns given away before the caller sleeps until the last worker is done.
 constexpr int kYields = 20;
 
-// What a waiting thread asks for between two pauses. Processors drop prefetches that come faster than
-// memory answers: twice as many lines a pause arrive in part only (Zen 4).
+// What a waiting thread asks for between two pauses. Processors drop prefetches that come faster
+// than memory answers: of twice as many lines a pause, only a part arrives (Zen 4).
 constexpr std::size_t kFetchBytes = 512;
 
 // What a waiting thread fetches at most: a part of its second-level cache.

@@ -139,17 +139,22 @@ void clear_outside(const kv::AccumulateCall& call, int slot, float* numbers) {
   }
 }
 
-/// Weights with scales folded in, and what the biases add to every number.
+/// Weights with scales folded in, and what is added to every number.
 template <int kQueries>
 struct Folded {
   alignas(64) float weights[kQueries][kTokens];
   float extra[kQueries];
 };
 
-/// Folds a group's parameters into the weights of the units from slot `begin` to `end`. The biases'
-/// part has sixteen sums that are added in pairs, whatever the instruction set; weights of zero do
-/// not change it.
-template <int kQueries>
+/// Halfway between the least code and the greatest. Codes are counted from here, so that rounding a
+/// weight moves a sum by no more than half of a group's range.
+template <int kBits>
+constexpr float kMiddle = ((1 << kBits) - 1) / 2.0F;
+
+/// Folds a group's parameters into the weights of the units from slot `begin` to `end`: the scales
+/// into each, the middles of the ranges into what is added. That has sixteen sums that are added in
+/// pairs, whatever the instruction set; weights of zero do not change it.
+template <int kBits, int kQueries>
 QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
                            const std::uint16_t* parameters, int begin, int end,
                            Folded<kQueries>& to) {
@@ -161,25 +166,24 @@ QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
   }
 #pragma GCC unroll 1
   for (int slot = begin; slot < end; slot += kUnit) {
+    float middles[kUnit];
     const bool is_whole = slot >= call.first && slot + kUnit <= call.last;
 #pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) {
       const int at = slot + p * kLanes;
       const Vec scale = kv::from_f16(parameters + at);
-      const Vec bias = kv::from_f16(parameters + kTokens + at);
+      const Vec middle =
+          kv::multiply_add(scale, kv::all(kMiddle<kBits>), kv::from_f16(parameters + kTokens + at));
+      kv::store(middles + p * kLanes, middle);
 #pragma GCC unroll 8
       for (int q = 0; q < kQueries; ++q) {
         const Vec weight = kv::load(weights + q * kTokens + at);
         kv::store(to.weights[q] + at, kv::multiply(weight, scale));
-        if (is_whole) sums[q][p] = kv::multiply_add(weight, bias, sums[q][p]);
+        if (is_whole) sums[q][p] = kv::multiply_add(weight, middle, sums[q][p]);
       }
     }
     if (is_whole) continue;
-    float biases[kUnit];
-    for (int p = 0; p < kParts; ++p) {
-      kv::store(biases + p * kLanes, kv::from_f16(parameters + kTokens + slot + p * kLanes));
-    }
-    clear_outside(call, slot, biases);
+    clear_outside(call, slot, middles);
 #pragma GCC unroll 8
     for (int q = 0; q < kQueries; ++q) {
       clear_outside(call, slot, to.weights[q] + slot);
@@ -188,8 +192,8 @@ QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
       clear_outside(call, slot, own);
 #pragma GCC unroll 8
       for (int p = 0; p < kParts; ++p) {
-        sums[q][p] =
-            kv::multiply_add(kv::load(own + p * kLanes), kv::load(biases + p * kLanes), sums[q][p]);
+        sums[q][p] = kv::multiply_add(kv::load(own + p * kLanes), kv::load(middles + p * kLanes),
+                                      sums[q][p]);
       }
     }
   }
@@ -250,9 +254,11 @@ void accumulate_queries(const Layout& layout, const Head& head, const kv::Accumu
     return words;
   };
   for (std::size_t g = 0; g < layout.groups; ++g) {
-    fold(call, weights, head.value_parameters + g * 2 * kTokens, begin, end, folded);
+    fold<kBits>(call, weights, head.value_parameters + g * 2 * kTokens, begin, end, folded);
     for (int q = 0; q < kQueries; ++q) {
-      round_numbers(folded.weights[q] + begin, static_cast<std::size_t>(end - begin), rounded, q);
+      const Ints total = round_numbers(folded.weights[q] + begin,
+                                       static_cast<std::size_t>(end - begin), rounded, q);
+      folded.extra[q] -= kMiddle<kBits> * (static_cast<float>(kv::total(total)) * rounded.step[q]);
     }
     std::size_t dim = g * layout.group;
     const std::size_t last = dim + layout.group;

@@ -15,7 +15,7 @@ struct Kernels {
   /// error; groups are added in order.
   void (*scores)(const Format& format, const kv::ScoresCall& call);
   /// Weights, with the scales folded in, are rounded to 16 bits by page and group, like queries;
-  /// the biases' part is added in the end.
+  /// what the middle of each group's range adds is summed apart.
   void (*accumulate)(const Format& format, const kv::AccumulateCall& call);
 };
 

@@ -113,7 +113,8 @@ TEST_P(KvPages, sums_are_those_of_the_stored_values) {
       }
     }
   }
-  EXPECT_LT(worst.value(), 3e-5);
+  // Weights of affine pages are rounded to 16 bits.
+  EXPECT_LT(worst.value(), GetParam().config.offer == std::string("affine") ? 2e-4 : 3e-5);
 }
 
 TEST_P(KvPages, results_do_not_depend_on_queries_together_or_on_the_range) {
