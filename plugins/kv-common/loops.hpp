@@ -157,11 +157,11 @@ struct HeadValues {
   int last;
 };
 
-/// Adds to kQueries outputs kBeside units of values. `weights` has kTokens a query; `extra` is
-/// added to each number of a query in the end, where there is one. Outputs lie `stride` apart.
+/// Adds to kQueries outputs kBeside units of values. `weights` has kTokens a query; outputs lie
+/// `stride` apart.
 template <int kQueries, int kBeside, class Codec>
 void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
-               const float* extra, float* output, std::size_t stride, ReadAhead& ahead) {
+               float* output, std::size_t stride, ReadAhead& ahead) {
   const Codec local = codec;
   ReadAhead next = ahead;
   Vec sums[kQueries][kBeside][kParts];
@@ -191,9 +191,8 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
     for (int b = 0; b < kBeside; ++b) {
 #pragma GCC unroll 8
       for (int p = 0; p < kParts; ++p) {
-        Vec sum = sums[q][b][p];
-        if (extra != nullptr) sum = add(sum, all(extra[q]));
-        store(output + static_cast<std::size_t>(q) * stride + b * kUnit + p * kLanes, sum);
+        store(output + static_cast<std::size_t>(q) * stride + b * kUnit + p * kLanes,
+              sums[q][b][p]);
       }
     }
   }
@@ -202,13 +201,12 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
 /// The same for the last unit, of which only `rest` dimensions exist.
 template <int kQueries, class Codec>
 void add_rest(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
-              const float* extra, float* output, std::size_t stride, std::size_t rest,
-              ReadAhead& ahead) {
+              float* output, std::size_t stride, std::size_t rest, ReadAhead& ahead) {
   float padded[kQueries * kUnit] = {};
   for (std::size_t q = 0; q < kQueries; ++q) {
     __builtin_memcpy(padded + q * kUnit, output + q * stride, rest * sizeof(float));
   }
-  add_units<kQueries, 1>(codec, head, unit, weights, extra, padded, kUnit, ahead);
+  add_units<kQueries, 1>(codec, head, unit, weights, padded, kUnit, ahead);
   for (std::size_t q = 0; q < kQueries; ++q) {
     __builtin_memcpy(output + q * stride, padded + q * kUnit, rest * sizeof(float));
   }
@@ -218,19 +216,18 @@ void add_rest(const Codec& codec, const HeadValues& head, std::size_t unit, cons
 /// unit. `ahead` is read next.
 template <int kQueries, class Codec>
 QUIVER_KV_INLINE void add_dims(const Codec& codec, const HeadValues& head, std::size_t dim,
-                               std::size_t end, const float* weights, const float* extra,
-                               float* output, std::size_t stride, ReadAhead& ahead) {
+                               std::size_t end, const float* weights, float* output,
+                               std::size_t stride, ReadAhead& ahead) {
   constexpr auto kBeside = static_cast<std::size_t>(units_beside(kQueries));
   for (; dim + kBeside * kUnit <= end; dim += kBeside * kUnit) {
-    add_units<kQueries, static_cast<int>(kBeside)>(codec, head, dim / kUnit, weights, extra,
-                                                   output + dim, stride, ahead);
+    add_units<kQueries, static_cast<int>(kBeside)>(codec, head, dim / kUnit, weights, output + dim,
+                                                   stride, ahead);
   }
   for (; dim + kUnit <= end; dim += kUnit) {
-    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, extra, output + dim, stride, ahead);
+    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, output + dim, stride, ahead);
   }
   if (dim < end) {
-    add_rest<kQueries>(codec, head, dim / kUnit, weights, extra, output + dim, stride, end - dim,
-                       ahead);
+    add_rest<kQueries>(codec, head, dim / kUnit, weights, output + dim, stride, end - dim, ahead);
   }
 }
 

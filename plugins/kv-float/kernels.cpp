@@ -113,7 +113,7 @@ void accumulate_page(Element element, const kv::AccumulateCall& call) {
   }
   kv::for_passes(call.query_count, [&](auto pass, int query) {
     const auto q = static_cast<std::size_t>(query);
-    kv::add_dims<decltype(pass)::value>(Type{}, head, 0, dims, call.weights + q * kTokens, nullptr,
+    kv::add_dims<decltype(pass)::value>(Type{}, head, 0, dims, call.weights + q * kTokens,
                                         call.output + q * dims, dims, ahead);
   });
   ahead.take_rest();

@@ -195,8 +195,8 @@ void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
     const auto q = static_cast<std::size_t>(query);
     alignas(64) float folded[kMostQueries * kTokens];
     kv::fold_weights<kQueries>(call.weights + q * kTokens, factors, call.first, call.last, folded);
-    kv::add_dims<kQueries>(codes, values, 0, layout.dims, folded, nullptr,
-                           call.output + q * layout.dims, layout.dims, ahead);
+    kv::add_dims<kQueries>(codes, values, 0, layout.dims, folded, call.output + q * layout.dims,
+                           layout.dims, ahead);
   });
   ahead.take_rest();
 }
