@@ -127,8 +127,8 @@ void ThreadPool::look_ahead(int worker, ReadAhead& own) const noexcept {
   const std::size_t bytes = ahead_bytes_.load(std::memory_order_relaxed);
   const std::size_t block = ahead_block_.load(std::memory_order_relaxed);
   own = {begin, begin, begin + bytes, block, std::min(bytes, kAheadBytes)};
-  const std::size_t behind = static_cast<std::size_t>(worker) * block;
   if (worker == 0) return;
+  const std::size_t behind = static_cast<std::size_t>(worker) * block;
   if (behind > bytes) {
     own.left = 0;
     return;

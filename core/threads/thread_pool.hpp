@@ -72,7 +72,6 @@ class ThreadPool {
   std::atomic<const std::byte*> ahead_{nullptr};
   std::atomic<std::size_t> ahead_bytes_{0};
   std::atomic<std::size_t> ahead_block_{0};
-  ReadAhead own_ahead_;  ///< Of the caller.
   /// Tasks that nobody has taken: the first of them, and in the high half the one behind the last.
   /// The caller takes from the front and the others from the back, so that each reads memory that
   /// lies together.
@@ -84,6 +83,8 @@ class ThreadPool {
   std::mutex error_mutex_;
   std::exception_ptr error_;
   std::vector<std::thread> workers_;
+  // Of the caller, which changes it while the others read what is above.
+  alignas(kCacheLine) ReadAhead own_ahead_;
 };
 
 }  // namespace quiver
