@@ -30,8 +30,8 @@ class _Reader:
 def lengthened(state: bytes, length: int) -> bytes:
     """`state` is of one sequence, with values that are not transposed (flash attention).
 
-    Layout, little-endian: a mark u32, flags u32, streams u32; cells u32; per cell position i32, sequences u32, their ids i32 each;
-    transposed u32, layers u32; per layer type i32, bytes a row u64, rows of keys; the same for values.
+    Layout, little-endian: a mark u32, flags u32, streams u32; cells u32; per cell position i32, sequences u32, their
+    ids i32 each; transposed u32, layers u32; per layer type i32, bytes a row u64, rows of keys; the same for values.
     """
     reader = _Reader(state)
     parts = [reader.take(12)]
