@@ -141,6 +141,9 @@ std::size_t weight_bytes(const quiver::WeightStore& weights) {
     if (!has_head) bytes += part.matrix.size_bytes();
   }
   for (const quiver::NormPart& part : weights.norms()) bytes += sizeof(float) * part.weight.size();
+  for (const quiver::CausalConvPart& part : weights.causal_convs()) {
+    bytes += sizeof(float) * (part.weight.size() + part.bias.size());
+  }
   return bytes;
 }
 

@@ -34,6 +34,7 @@ void add_element_kernels(const KernelTable& table) {
   const ElementKernels& elements = *table.elements;
   add_gate("silu_multiply", table, elements.silu_multiply);
   add_gate("gelu_tanh_multiply", table, elements.gelu_tanh_multiply);
+  add_gate("sigmoid_multiply", table, elements.sigmoid_multiply);
   benchmark::RegisterBenchmark(
       fmt::format("largest/{}", table.name).c_str(), [&elements](benchmark::State& state) {
         const std::vector<float> values = random_floats(kCount);

@@ -53,11 +53,10 @@ Sequence::Sequence(PagePool& pool, const CacheLayout& layout)
     : pool_(&pool),
       layout_(&layout),
       tables_(layout.kv_layers.size()),
-      recordings_(layout.windows.size()),
       recurrences_(layout.recurrences.size()),
       recurrence_recordings_(layout.recurrences.size()) {
   for (const CacheLayout::Window& window : layout.windows) {
-    windows_.emplace_back(at(window.rows) * at(window.channels), 0.0F);
+    windows_.emplace_back(window.rows, window.channels);
   }
 }
 
@@ -85,31 +84,16 @@ void Sequence::accept(int rows) {
   if (rows < 0 || rows > pending_)
     throw Error(ErrorCode::internal, "accepted more rows than were fed");
   accept_recurrences(rows);
-  for (std::size_t conv = 0; conv < windows_.size(); ++conv) {
-    auto& recording = recordings_[conv];
-    if (recording.empty()) continue;
-    auto& window = windows_[conv];
-    const auto keep = at(layout_->windows[conv].rows);
-    const auto channels = at(layout_->windows[conv].channels);
-    // The new window is the last `keep` rows of [old window; accepted inputs].
-    if (rows > 0) require_recorded(rows, recording.size() / channels);
-    const std::size_t taken = std::min(at(rows), keep) * channels;
-    std::copy(window.begin() + static_cast<std::ptrdiff_t>(taken), window.end(), window.begin());
-    const auto end = recording.begin() +
-                     static_cast<std::ptrdiff_t>(std::min(at(rows) * channels, recording.size()));
-    std::copy(end - static_cast<std::ptrdiff_t>(taken), end,
-              window.end() - static_cast<std::ptrdiff_t>(taken));
-    recording.clear();
+  for (InputWindow& window : windows_) {
+    // Of rows that are computed as a whole the last alone may be known.
+    if (rows > 0 && rows < pending_ && window.recorded() != 0 && window.recorded() != pending_) {
+      throw Error(ErrorCode::internal, "a part of a prompt's rows was accepted");
+    }
+    window.accept(rows);
   }
   length_ += rows;
   pending_ = 0;
   cut_pages();
-}
-
-/// Of rows that are computed as a whole the last alone may be known.
-void Sequence::require_recorded(int rows, std::size_t recorded) const {
-  if (rows == pending_ || recorded == at(pending_)) return;
-  throw Error(ErrorCode::internal, "a part of a prompt's rows was accepted");
 }
 
 void Sequence::accept_recurrences(int rows) {
@@ -148,7 +132,7 @@ void Sequence::truncate(int length) {
   length_ = length;
   cut_pages();
   if (length == 0) {
-    for (auto& window : windows_) std::ranges::fill(window, 0.0F);
+    for (InputWindow& window : windows_) window.clear();
     for (RecurrentState& state : recurrences_) state = {};
   }
 }
@@ -168,11 +152,15 @@ void Sequence::check_at_page(const char* action) const {
 }
 
 SequenceState Sequence::state() const {
-  return {windows_, recurrences_};
+  SequenceState state{{}, recurrences_};
+  for (const InputWindow& window : windows_) state.windows.push_back(window.values());
+  return state;
 }
 
 void Sequence::set_state(SequenceState state) noexcept {
-  windows_ = std::move(state.windows);
+  for (std::size_t conv = 0; conv < windows_.size(); ++conv) {
+    windows_[conv].set_values(std::move(state.windows[conv]));
+  }
   recurrences_ = std::move(state.recurrences);
 }
 
@@ -258,17 +246,6 @@ std::size_t Sequence::restore_bytes(const SavedSequence& saved, int rows) const 
   return bytes;
 }
 
-std::span<const float> Sequence::window(CausalConv conv) const {
-  return windows_[at(conv.id)];
-}
-
-void Sequence::record(CausalConv conv, std::span<const float> inputs, bool is_whole) {
-  const CacheLayout::Window& window = layout_->windows[at(conv.id)];
-  const std::size_t needed = at(window.rows) * at(window.channels);
-  const auto kept = is_whole && inputs.size() > needed ? inputs.last(needed) : inputs;
-  recordings_[at(conv.id)].assign(kept.begin(), kept.end());
-}
-
 void Sequence::record(DeltaRule rule, std::vector<float> updates) {
   recurrence_recordings_[index_of(rule)].updates = std::move(updates);
 }
@@ -278,7 +255,8 @@ void Sequence::record_whole(DeltaRule rule, std::vector<float> values) {
 }
 
 std::size_t Sequence::size_bytes() const {
-  std::size_t bytes = bytes_of(windows_) + bytes_of(recurrences_);
+  std::size_t bytes = bytes_of(recurrences_);
+  for (const InputWindow& window : windows_) bytes += window.size_bytes();
   for (const LayerPages& table : tables_) bytes += table.size_bytes();
   return bytes;
 }

@@ -9,6 +9,7 @@
 #include <span>
 #include <vector>
 
+#include "core/cache/input_window.hpp"
 #include "core/cache/layer_pages.hpp"
 #include "core/cache/page_pool.hpp"
 
@@ -152,13 +153,12 @@ class Sequence {
   /// Says that the first `pages` pages of a layer are stored.
   void set_stored(KvCache layer, int pages) { tables_[index_of(layer)].set_stored(pages); }
 
-  /// Past inputs of a convolution before this pass, oldest first: [rows, channels], zeros before
-  /// the start of the sequence.
-  std::span<const float> window(CausalConv conv) const;
+  /// Past inputs of a convolution before this pass; zeros before the start of the sequence.
+  const InputWindow& window(CausalConv conv) const { return windows_[index_of(conv)]; }
 
   /// The final hidden state of the last settled token; zeros at the start. Where the layout keeps
   /// it.
-  std::span<const float> hidden_state() const { return window(hidden_slot()); }
+  std::span<const float> hidden_state() const { return window(hidden_slot()).row(0); }
 
   /// Records the final hidden states [pending, hidden] of this pass's rows.
   void record_hidden(std::span<const float> states, bool is_whole) {
@@ -166,9 +166,11 @@ class Sequence {
   }
 
   /// Records this pass's inputs [pending, channels] of a convolution, so that accept() can move its
-  /// window to any of them; where
-  /// the pass `is_whole`, only the last are kept, and it is accepted as a whole or not at all.
-  void record(CausalConv conv, std::span<const float> inputs, bool is_whole);
+  /// window to any of them; where the pass `is_whole`, only the last are kept, and it is accepted
+  /// as a whole or not at all.
+  void record(CausalConv conv, std::span<const float> inputs, bool is_whole) {
+    windows_[index_of(conv)].record(inputs, is_whole);
+  }
 
   /// The state of a recurrence with the updates that the pass has to fold in before it reads it.
   /// Folding, which clears them, changes nothing of what is settled; tentative rows leave `values`
@@ -188,11 +190,11 @@ class Sequence {
 
  private:
   static std::size_t index_of(KvCache layer) { return static_cast<std::size_t>(layer.id); }
+  static std::size_t index_of(CausalConv conv) { return static_cast<std::size_t>(conv.id); }
   static std::size_t index_of(DeltaRule rule) { return static_cast<std::size_t>(rule.id); }
   CausalConv hidden_slot() const {
     return {static_cast<std::int32_t>(layout_->windows.size()) - 1};
   }
-  void require_recorded(int rows, std::size_t recorded) const;
   void accept_recurrences(int rows);
   void cut_pages();
   void check_at_page(const char* action) const;
@@ -203,10 +205,9 @@ class Sequence {
   const CacheLayout* layout_;
   int length_ = 0;
   int pending_ = 0;
-  std::vector<LayerPages> tables_;              // [layer]
-  std::vector<std::vector<float>> windows_;     // [conv][rows * channels]
-  std::vector<std::vector<float>> recordings_;  // [conv][pending * channels]
-  std::vector<RecurrentState> recurrences_;     // [rule]
+  std::vector<LayerPages> tables_;           // [layer]
+  std::vector<InputWindow> windows_;         // [conv]
+  std::vector<RecurrentState> recurrences_;  // [rule]
   /// What the pass under way has recorded; `values` where its rows were computed together.
   std::vector<RecurrentState> recurrence_recordings_;  // [rule]
 };

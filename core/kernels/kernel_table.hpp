@@ -49,6 +49,9 @@ struct ElementKernels {
   void (*silu_multiply)(const float* gates, float* values, std::size_t count);
   void (*gelu_tanh_multiply)(const float* gates, float* values, std::size_t count);
 
+  /// values[i] *= sigmoid(gates[i]). Values that are their own gates become silu. [any-thread]
+  void (*sigmoid_multiply)(const float* gates, float* values, std::size_t count);
+
   /// The largest of `count` > 0 values. [any-thread]
   float (*largest)(const float* values, int count);
 
@@ -64,10 +67,10 @@ struct ElementKernels {
   /// and `out` may be the same. [any-thread]
   void (*soft_cap)(const float* in, std::size_t count, float cap, float* out);
 
-  /// out[i] = bias[i] + sum_t weights[t * count + i] * inputs[t][i], tap by tap in order; without a
-  /// bias the sum begins with 0. [any-thread]
-  void (*sum_taps)(const float* const* inputs, const float* weights, const float* bias, int taps,
-                   std::size_t count, float* out);
+  /// out[i] = bias[i] + sum_t weights[t * stride + i] * inputs[t][i], tap by tap in order; without
+  /// a bias the sum begins with 0. [any-thread]
+  void (*sum_taps)(const float* const* inputs, const float* weights, std::size_t stride,
+                   const float* bias, int taps, std::size_t count, float* out);
 };
 
 /// All kernels of one instruction set; those that it has nothing better for are those of a narrower

@@ -1,9 +1,11 @@
-// Activation functions of one value.
+// Activation functions of values.
 #pragma once
 
 #include <cmath>
 #include <numbers>
 #include <quiver/ops.hpp>
+
+#include "core/kernels/kernel_table.hpp"
 
 namespace quiver {
 
@@ -23,6 +25,16 @@ inline float activate_value(Activation activation, float x) {
     case Activation::tanh: return std::tanh(x);
   }
   return x;
+}
+
+/// The same for each of `count` values in place. [any-thread]
+inline void activate_values(Activation activation, float* values, std::size_t count) {
+  switch (activation) {
+    case Activation::none: return;
+    case Activation::silu: kernels().elements->sigmoid_multiply(values, values, count); return;
+    default:
+      for (std::size_t i = 0; i < count; ++i) values[i] = activate_value(activation, values[i]);
+  }
 }
 
 }  // namespace quiver

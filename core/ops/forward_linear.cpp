@@ -276,6 +276,7 @@ void ForwardOps::multiply_activated(const Data& gates, const Data& values, Activ
     switch (activation) {
       case Activation::silu: elements.silu_multiply(source, target, count); return;
       case Activation::gelu_tanh: elements.gelu_tanh_multiply(source, target, count); return;
+      case Activation::sigmoid: elements.sigmoid_multiply(source, target, count); return;
       default:
         for (std::size_t i = 0; i < count; ++i) target[i] *= activate_value(activation, source[i]);
     }

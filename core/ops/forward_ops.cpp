@@ -220,8 +220,16 @@ Tensor ForwardOps::scale(Tensor x, float factor) {
 }
 
 Tensor ForwardOps::activate(Tensor x, Activation activation) {
-  return map(x, "activate",
-             [activation](float value) { return activate_value(activation, value); });
+  const Tensor result = make(data(x, "activate").rows, x.width);
+  const Data& in = data(x, "activate");
+  const Data& out = data(result, "activate");
+  const auto width = static_cast<std::size_t>(in.width);
+  for_rows(in.rows, width * 8, [&](int first, int last) {
+    const std::size_t count = static_cast<std::size_t>(last - first) * width;
+    std::copy_n(row(in, first), count, row(out, first));
+    activate_values(activation, row(out, first), count);
+  });
+  return result;
 }
 
 Tensor ForwardOps::gate(Tensor x, Tensor gates, Activation activation) {
@@ -318,52 +326,6 @@ Tensor ForwardOps::concat(std::span<const Tensor> parts) {
     const Data& in = data(part, "concat");
     for (int r = 0; r < in.rows; ++r) std::copy_n(row(in, r), in.width, row(out, r) + begin);
     begin += in.width;
-  }
-  return result;
-}
-
-Tensor ForwardOps::causal_conv(Tensor x, CausalConv conv, const CausalConvUse& use) {
-  const CausalConvPart& part = weights_[conv];
-  if (x.width != part.channels) {
-    throw Error(
-        ErrorCode::internal,
-        fmt::format("causal_conv of {} channels on a tensor of width {}", part.channels, x.width),
-        part.name, "report this to the architecture's author");
-  }
-  const Tensor result = make(data(x, "causal_conv").rows, x.width);
-  const Data& in = data(x, "causal_conv");
-  const Data& out = data(result, "causal_conv");
-  const auto channels = static_cast<std::size_t>(part.channels);
-  const ElementKernels& elements = *kernels().elements;
-  const float* bias = part.bias.empty() ? nullptr : part.bias.data();
-  const int past = part.kernel - 1;
-  for (const Segment& segment : batch_.segments) {
-    const std::span<const float> window = segment.sequence->window(conv);
-    const auto convolve = [&](int first, int last) {
-      std::vector<const float*> taps(static_cast<std::size_t>(part.kernel));
-      for (int r = first; r < last; ++r) {
-        for (int tap = 0; tap < part.kernel; ++tap) {
-          const int source = r - past + tap;  // row of this segment; < 0 = in the window
-          taps[static_cast<std::size_t>(tap)] =
-              source >= 0 ? row(in, segment.first_row + source)
-                          : window.data() + static_cast<std::size_t>(source + past) * channels;
-        }
-        float* target = row(out, segment.first_row + r);
-        elements.sum_taps(taps.data(), part.weight.data(), bias, part.kernel, channels, target);
-        if (use.activation != Activation::none) {
-          for (std::size_t c = 0; c < channels; ++c) {
-            target[c] = activate_value(use.activation, target[c]);
-          }
-        }
-        if (!use.residual) continue;
-        const float* current = row(in, segment.first_row + r);
-        for (std::size_t c = 0; c < channels; ++c) target[c] += current[c];
-      }
-    };
-    for_rows(segment.rows, channels * static_cast<std::size_t>(part.kernel), convolve);
-    segment.sequence->record(
-        conv, {row(in, segment.first_row), static_cast<std::size_t>(segment.rows) * channels},
-        segment.form == RowForm::prompt);
   }
   return result;
 }

@@ -156,8 +156,7 @@ TEST_P(DharaActivations, of_the_first_layer_match) {
   sequence.accept(static_cast<int>(rows));
   // The windows that are left behind; the first block's come first.
   for (std::size_t i = 0; i < convs.size(); ++i) {
-    const auto window = sequence.window({static_cast<std::int32_t>(i)});
-    expect("l0.state." + convs[i], {window.begin(), window.end()});
+    expect("l0.state." + convs[i], sequence.window({static_cast<std::int32_t>(i)}).values());
   }
   std::size_t stored = 0;
   for (const TensorView& tensor : reference.tensors.tensors()) {

@@ -321,6 +321,9 @@ TEST_P(Elements, bits_are_those_of_the_generic_kernels_for_any_count) {
     elements.gelu_tanh_multiply(gates.data(), got.data(), size);
     generic.gelu_tanh_multiply(gates.data(), want.data(), size);
     EXPECT_EQ(got, want);
+    elements.sigmoid_multiply(got.data(), got.data(), size);
+    generic.sigmoid_multiply(want.data(), want.data(), size);
+    EXPECT_EQ(got, want);
     EXPECT_EQ(elements.largest(values.data(), count), *std::ranges::max_element(values));
     got = values;
     want = values;
@@ -333,8 +336,8 @@ TEST_P(Elements, bits_are_those_of_the_generic_kernels_for_any_count) {
     const auto weights = random_rows(3, count, static_cast<unsigned>(count) + 2);
     const float* inputs[] = {gates.data(), values.data(), weights.data() + count};
     for (const float* bias : {static_cast<const float*>(nullptr), gates.data()}) {
-      elements.sum_taps(inputs, weights.data(), bias, 3, size, got.data());
-      generic.sum_taps(inputs, weights.data(), bias, 3, size, want.data());
+      elements.sum_taps(inputs, weights.data(), size, bias, 3, size, got.data());
+      generic.sum_taps(inputs, weights.data(), size, bias, 3, size, want.data());
       EXPECT_EQ(got, want);
     }
   }
@@ -364,7 +367,12 @@ TEST_P(Elements, taps_are_summed_channel_by_channel) {
   const float* rows[4];
   for (std::size_t t = 0; t < 4; ++t) rows[t] = inputs.data() + t * channels;
   std::vector<float> got(channels);
-  elements.sum_taps(rows, weights.data(), bias.data(), 4, channels, got.data());
+  // In two parts, as threads share a row.
+  constexpr std::size_t kFirst = 20;
+  elements.sum_taps(rows, weights.data(), channels, bias.data(), 4, kFirst, got.data());
+  for (const float*& row : rows) row += kFirst;
+  elements.sum_taps(rows, weights.data() + kFirst, channels, bias.data() + kFirst, 4,
+                    channels - kFirst, got.data() + kFirst);
   for (std::size_t c = 0; c < channels; ++c) {
     double want = bias[c];
     for (std::size_t t = 0; t < 4; ++t) {
@@ -383,6 +391,12 @@ TEST_P(Elements, gates_follow_their_formulas) {
     elements.gelu_tanh_multiply(&x, &value, 1);
     const double u = std::sqrt(2.0 / 3.14159265358979) * (double{x} + 0.044715 * std::pow(x, 3));
     EXPECT_NEAR(value, double{x} * (1.0 + std::tanh(u)), 1e-6 * std::abs(x) + 1e-30);
+    value = 2.0F;
+    elements.sigmoid_multiply(&x, &value, 1);
+    EXPECT_NEAR(value, 2.0 / (1.0 + std::exp(-double{x})), 1e-6);
+    value = x;
+    elements.sigmoid_multiply(&value, &value, 1);
+    EXPECT_NEAR(value, x / (1.0 + std::exp(-double{x})), 1e-6 * std::abs(x) + 1e-30);
   }
 }
 
