@@ -19,6 +19,7 @@ namespace {
 
 #if defined(__x86_64__)
 struct CpuFeatures {
+  bool is_intel = false;
   bool has_avx2 = false;
   bool has_avx2_vnni = false;
   bool has_avx512 = false;
@@ -33,6 +34,8 @@ CpuFeatures cpu_features() {
   unsigned ecx = 0;
   unsigned edx = 0;
   CpuFeatures features;
+  __get_cpuid(0, &eax, &ebx, &ecx, &edx);
+  features.is_intel = ebx == signature_INTEL_ebx;
   if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) == 0) return features;
   const bool has_osxsave = (ecx & bit_OSXSAVE) != 0;
   const bool has_fma = (ecx & bit_FMA) != 0 && (ecx & bit_F16C) != 0;
@@ -59,6 +62,10 @@ CpuFeatures cpu_features() {
 std::vector<const KernelTable*> find_available() {
   std::vector<const KernelTable*> tables;
 #if defined(__x86_64__)
+  const CpuFeatures features = cpu_features();
+  // One row from memory, reading ahead or not: 12 and 6.5 GB/s on Emerald Rapids, 30 and 33 on
+  // Zen 4.
+  const bool reads_ahead = features.is_intel;
   static const KernelTable avx2{"avx2",
                                 &avx2_float_kernels(),
                                 &avx2_packed_kernels(),
@@ -68,26 +75,25 @@ std::vector<const KernelTable*> find_available() {
                                 &avx2_code_conv_kernels()};
   static const KernelTable avx2_vnni{"avx2vnni",
                                      &avx2_float_kernels(),
-                                     &avx2vnni_packed_kernels(),
+                                     &avx2vnni_packed_kernels(reads_ahead),
                                      &avx2_element_kernels(),
                                      &avx2_delta_rule_kernels(),
                                      &avx2_image_kernels(),
                                      &avx2vnni_code_conv_kernels()};
   static const KernelTable avx512{"avx512",
                                   &avx512_float_kernels(),
-                                  &avx512_packed_kernels(),
+                                  &avx512_packed_kernels(reads_ahead),
                                   &avx512_element_kernels(),
                                   &avx512_delta_rule_kernels(),
                                   &avx512_image_kernels(),
                                   &avx512_code_conv_kernels()};
   static const KernelTable avx512_vnni{"avx512vnni",
                                        &avx512_float_kernels(),
-                                       &avx512vnni_packed_kernels(),
+                                       &avx512vnni_packed_kernels(reads_ahead),
                                        &avx512_element_kernels(),
                                        &avx512_delta_rule_kernels(),
                                        &avx512_image_kernels(),
                                        &avx512vnni_code_conv_kernels()};
-  const CpuFeatures features = cpu_features();
   if (features.has_avx512_vnni) tables.push_back(&avx512_vnni);
   if (features.has_avx512) tables.push_back(&avx512);
   if (features.has_avx2_vnni) tables.push_back(&avx2_vnni);

@@ -109,15 +109,15 @@ const ElementKernels& avx2_element_kernels();
 const DeltaRuleKernels& avx2_delta_rule_kernels();
 const ImageKernels& avx2_image_kernels();
 const CodeConvKernels& avx2_code_conv_kernels();
-const PackedKernels& avx2vnni_packed_kernels();
+const PackedKernels& avx2vnni_packed_kernels(bool reads_ahead);
 const CodeConvKernels& avx2vnni_code_conv_kernels();
 const FloatKernels& avx512_float_kernels();
-const PackedKernels& avx512_packed_kernels();
+const PackedKernels& avx512_packed_kernels(bool reads_ahead);
 const ElementKernels& avx512_element_kernels();
 const DeltaRuleKernels& avx512_delta_rule_kernels();
 const ImageKernels& avx512_image_kernels();
 const CodeConvKernels& avx512_code_conv_kernels();
-const PackedKernels& avx512vnni_packed_kernels();
+const PackedKernels& avx512vnni_packed_kernels(bool reads_ahead);
 const CodeConvKernels& avx512vnni_code_conv_kernels();
 #elif defined(__aarch64__)
 const FloatKernels& neon_float_kernels();

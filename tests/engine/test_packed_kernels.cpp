@@ -14,7 +14,7 @@
 
 #ifdef QUIVER_TEST_VNNI_AS_AVX512
 namespace quiver {
-const PackedKernels& avx2vnni_as_avx512_packed_kernels();
+const PackedKernels& avx2vnni_as_avx512_packed_kernels(bool reads_ahead);
 }
 #endif
 
@@ -119,12 +119,29 @@ struct Named {
 
 std::vector<Named> all_kernels() {
   std::vector<Named> result;
-  for (const KernelTable* table : available_kernels())
-    result.push_back({table->name, table->packed});
+  const auto add = [&](const std::string& name, const auto& kernels) {
+    result.push_back({name, &kernels(false)});
+    result.push_back({name + "_reading_ahead", &kernels(true)});
+  };
+  for (const KernelTable* table : available_kernels()) {
+    const std::string name = table->name;
+#if defined(__x86_64__)
+    if (name == "avx512vnni") {
+      add(name, avx512vnni_packed_kernels);
+    } else if (name == "avx512") {
+      add(name, avx512_packed_kernels);
+    } else if (name == "avx2vnni") {
+      add(name, avx2vnni_packed_kernels);
+    } else
+#endif
+    {
+      result.push_back({name, table->packed});
+    }
+  }
 #ifdef QUIVER_TEST_VNNI_AS_AVX512
   const KernelTable* const widest = available_kernels().front();
   if (std::string(widest->name) == "avx512vnni") {
-    result.push_back({"avx2vnni_as_avx512", &avx2vnni_as_avx512_packed_kernels()});
+    add("avx2vnni_as_avx512", avx2vnni_as_avx512_packed_kernels);
   }
 #endif
   return result;
@@ -168,7 +185,7 @@ TEST_P(PackedKernelsTest, bits_are_those_of_the_generic_kernels_on_ragged_shapes
   unsigned seed = 3;
   for (const int bits : {2, 3, 4, 5, 6, 8}) {
     for (const int group : {32, 64, 128}) {
-      for (const int outputs : {1, 15, 16, 17, 40}) {
+      for (const int outputs : {1, 15, 16, 17, 40, 90}) {
         const DType type = outputs == 15 ? DType::f16 : outputs == 40 ? DType::f32 : DType::bf16;
         const int inputs = group * (outputs % 3 + 1);
         const Matrix m = random_matrix(outputs, inputs, bits, group, type, ++seed);

@@ -28,6 +28,7 @@ inline __m256i dot(__m256i sum, __m256i codes, __m256i x) {
 struct Policy {
   using Int = __m256i;
   using Float = __m256;
+  static constexpr int kStripesAhead = 1;
   static constexpr int kLanes = 8;
   template <ActivationFormat F>
   static constexpr int kWideRows = F == ActivationFormat::int8 ? 3 : 1;
@@ -107,12 +108,13 @@ struct Policy {
 
 #include "core/kernels/packed_kernels.inc"
 
-constexpr PackedKernels kKernels = {packed_quantize<Policy>, packed_matmul<Policy>};
+constexpr PackedKernels kKernels = {packed_quantize<Policy>, packed_matmul<Policy, false>};
+constexpr PackedKernels kKernelsAhead = {packed_quantize<Policy>, packed_matmul<Policy, true>};
 
 }  // namespace
 
-const PackedKernels& avx2vnni_packed_kernels() {
-  return kKernels;
+const PackedKernels& avx2vnni_packed_kernels(bool reads_ahead) {
+  return reads_ahead ? kKernelsAhead : kKernels;
 }
 
 }  // namespace quiver

@@ -20,6 +20,7 @@ constexpr int kPrefetchRows = 4;
 struct Policy {
   using Int = __m512i;
   using Float = __m512;
+  static constexpr int kStripesAhead = 4;
   static constexpr int kLanes = 16;
   template <ActivationFormat F>
   static constexpr int kWideRows = 16;
@@ -130,12 +131,13 @@ struct Policy {
 
 #include "core/kernels/packed_kernels.inc"
 
-constexpr PackedKernels kKernels = {packed_quantize<Policy>, packed_matmul<Policy>};
+constexpr PackedKernels kKernels = {packed_quantize<Policy>, packed_matmul<Policy, false>};
+constexpr PackedKernels kKernelsAhead = {packed_quantize<Policy>, packed_matmul<Policy, true>};
 
 }  // namespace
 
-const PackedKernels& avx512_packed_kernels() {
-  return kKernels;
+const PackedKernels& avx512_packed_kernels(bool reads_ahead) {
+  return reads_ahead ? kKernelsAhead : kKernels;
 }
 
 }  // namespace quiver

@@ -137,7 +137,7 @@ struct Policy {
 
 #include "core/kernels/packed_kernels.inc"
 
-constexpr PackedKernels kKernels = {packed_quantize<Policy>, packed_matmul<Policy>};
+constexpr PackedKernels kKernels = {packed_quantize<Policy>, packed_matmul<Policy, false>};
 
 }  // namespace
 

@@ -12,7 +12,7 @@ namespace {
 #include "core/kernels/neon_packed.inc"
 #include "core/kernels/packed_kernels.inc"
 
-constexpr PackedKernels kKernels = {packed_quantize<Policy>, packed_matmul<Policy>};
+constexpr PackedKernels kKernels = {packed_quantize<Policy>, packed_matmul<Policy, false>};
 
 }  // namespace
 
