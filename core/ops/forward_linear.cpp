@@ -42,18 +42,17 @@ bool multiply_halves(const StoredMatrix& matrix, const Slab& slab, const float* 
   return true;
 }
 
-// Work of one task: large enough that handing it out costs nothing, small enough that two workers
-// finish together. A stripe's codes of several thousand inputs are some 10 KiB.
-constexpr double kTaskOperations = 4e6;
-constexpr std::int64_t kMinTaskBytes = 48 << 10;
+// Of one task: large enough that taking it costs nothing, small enough that workers finish
+// together.
+constexpr std::size_t kTaskBytes = 48U << 10U;
+constexpr std::int64_t kTaskStripes = 4;  // as many as kernels take side by side
 
-/// Stripes of a matrix that make one task for so many rows.
-std::int64_t task_stripes(const PackedWeights& w, int rows, int workers) {
-  const double operations = 2.0 * rows * kStripeOutputs * static_cast<double>(w.inputs);
-  const auto by_work = static_cast<std::int64_t>(kTaskOperations / operations);
-  const auto by_bytes = kMinTaskBytes / static_cast<std::int64_t>(w.stripe_bytes);
+/// Stripes of a matrix that make one task.
+std::int64_t task_stripes(const PackedWeights& w, int workers) {
   const std::int64_t even = (w.stripes + 4 * workers - 1) / (4 * workers);
-  return std::max<std::int64_t>(1, std::min(std::max(by_work, by_bytes), even));
+  const auto wanted = static_cast<std::int64_t>(kTaskBytes / w.stripe_bytes);
+  const std::int64_t whole = (wanted + kTaskStripes - 1) / kTaskStripes * kTaskStripes;
+  return std::max<std::int64_t>(1, std::min(std::max(whole, kTaskStripes), even));
 }
 
 void add_bias(const std::vector<float>& bias, std::int64_t first, int outputs, int rows, float* out,
@@ -146,7 +145,6 @@ void ForwardOps::multiply_packed(std::span<const Product> products) {
     std::int64_t stripes;
   };
   std::vector<Task> tasks;
-  ReadingOrder::Step step;
   for (const Product& product : products) {
     const PackedWeights& w = *product.packed;
     // Products of one input mostly share its quantized form: q, k and v, or gate and up.
@@ -161,11 +159,7 @@ void ForwardOps::multiply_packed(std::span<const Product> products) {
     if (activations == nullptr) {
       activations = quantize_rows(*product.x, product.run, product.format, w.group_size);
     }
-    const std::int64_t count = task_stripes(w, product.run.rows, threads_.threads());
-    if (w.data != step.end) {
-      step = {w.data, w.data, static_cast<std::size_t>(count) * w.stripe_bytes};
-    }
-    step.end += static_cast<std::size_t>(w.stripes) * w.stripe_bytes;
+    const std::int64_t count = task_stripes(w, threads_.threads());
     const std::int64_t begin = product.first / kStripeOutputs;
     const std::int64_t end =
         (product.first + product.outputs + kStripeOutputs - 1) / kStripeOutputs;
@@ -173,10 +167,19 @@ void ForwardOps::multiply_packed(std::span<const Product> products) {
       tasks.push_back({&product, activations, first, std::min(count, end - first)});
     }
   }
-  if (const ReadingOrder::Step* next = memory_.order.next(step)) {
-    threads_.read_ahead(next->begin, next->end, next->block);
+  const auto count = static_cast<int>(tasks.size());
+  ReadingOrder::Step step;
+  for (int thread = 0; thread < threads_.threads(); ++thread) {
+    const int first = threads_.first_task(count, thread);
+    const Task& task = tasks[static_cast<std::size_t>(std::min(first, count - 1))];
+    const PackedWeights& w = *task.product->packed;
+    const auto stripes =
+        static_cast<std::size_t>((threads_.first_task(count, thread + 1) - first) * task.stripes);
+    step.push_back(
+        {w.data + static_cast<std::size_t>(task.first) * w.stripe_bytes, stripes * w.stripe_bytes});
   }
-  threads_.run(static_cast<int>(tasks.size()), [&](int index, int) {
+  if (const ReadingOrder::Step* next = memory_.order.next(step)) threads_.read_ahead(*next);
+  threads_.run(count, [&](int index, int) {
     const Task& task = tasks[static_cast<std::size_t>(index)];
     const Product& product = *task.product;
     const PackedWeights& w = *product.packed;

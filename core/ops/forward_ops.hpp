@@ -24,17 +24,14 @@ namespace quiver {
 /// comes next is known ahead. [one-call-at-a-time]
 class ReadingOrder {
  public:
-  /// Matrices that lie together, and a task's part of the first.
-  struct Step {
-    const std::byte* begin = nullptr;
-    const std::byte* end = nullptr;
-    std::size_t block = 0;
-  };
+  /// What each thread reads.
+  using Step = std::vector<ThreadPool::Reading>;
 
-  /// Records that `step` is read now; gives what was read after it the last time, or nullptr.
+  /// Records that `step`, which is not empty, is read now; gives what was read after it the last
+  /// time, or nullptr.
   const Step* next(const Step& step) {
     followers_[last_] = step;
-    last_ = step.begin;
+    last_ = step.front().begin;
     const auto found = followers_.find(last_);
     return found == followers_.end() ? nullptr : &found->second;
   }

@@ -41,6 +41,11 @@ constexpr std::uint32_t kInside = 0xfff;
 constexpr std::uint32_t kOpen = 0x1000;
 constexpr std::uint32_t kLoop = 0x2000;
 
+/// How many tasks are in a Share.
+int left_of(std::uint64_t tasks) {
+  return static_cast<int>(tasks >> 32U) - static_cast<int>(tasks & 0xffffffffU);
+}
+
 void pause_briefly() {
 #if defined(__x86_64__)
   _mm_pause();
@@ -69,8 +74,9 @@ int available_cpus() {
   return std::max(1, static_cast<int>(std::min<double>(cpus, quota)));
 }
 
-ThreadPool::ThreadPool(int threads) {
-  if (threads <= 0) threads = available_cpus();
+ThreadPool::ThreadPool(int threads)
+    : shares_(static_cast<std::size_t>(threads > 0 ? threads : available_cpus())) {
+  threads = static_cast<int>(shares_.size());
   for (int worker = 1; worker < threads; ++worker) {
     workers_.emplace_back([this, worker] { work(worker); });
   }
@@ -91,7 +97,12 @@ void ThreadPool::run_erased(int tasks, const void* context, Function function) {
   }
   function_ = function;
   context_ = context;
-  open_tasks_.store(static_cast<std::uint64_t>(tasks) << 32U, std::memory_order_relaxed);
+  for (int thread = 0; thread < threads(); ++thread) {
+    const auto first = static_cast<std::uint64_t>(first_task(tasks, thread));
+    const auto last = static_cast<std::uint64_t>(first_task(tasks, thread + 1));
+    shares_[static_cast<std::size_t>(thread)].tasks.store(first | last << 32U,
+                                                          std::memory_order_relaxed);
+  }
   const std::uint32_t number = state_.load(std::memory_order_relaxed) & ~(kLoop - 1);
   state_.store((number + kLoop) | kOpen, std::memory_order_release);
   state_.notify_all();
@@ -100,7 +111,7 @@ void ThreadPool::run_erased(int tasks, const void* context, Function function) {
   std::uint32_t state = state_.fetch_and(~kOpen, std::memory_order_acquire) & ~kOpen;
   for (int turns = 0; (state & kInside) != 0; ++turns) {
     if (turns < kSpins) {
-      fetch_some(own_ahead_);
+      own_ahead_.fetch_some();
       pause_briefly();
     } else if (turns < kSpins + kYields) {
       std::this_thread::yield();
@@ -113,47 +124,27 @@ void ThreadPool::run_erased(int tasks, const void* context, Function function) {
   if (error_) std::rethrow_exception(std::exchange(error_, nullptr));
 }
 
-void ThreadPool::read_ahead(const std::byte* begin, const std::byte* end,
-                            std::size_t block) noexcept {
-  ahead_.store(begin, std::memory_order_relaxed);
-  ahead_bytes_.store(static_cast<std::size_t>(end - begin), std::memory_order_relaxed);
-  ahead_block_.store(block, std::memory_order_relaxed);
+void ThreadPool::read_ahead(std::span<const Reading> parts) noexcept {
+  for (std::size_t thread = 0; thread < std::min(parts.size(), shares_.size()); ++thread) {
+    shares_[thread].ahead.store(parts[thread].begin, std::memory_order_relaxed);
+    shares_[thread].ahead_bytes.store(parts[thread].bytes, std::memory_order_relaxed);
+  }
 }
 
 /// Takes up what read_ahead() named last, where that is new.
 void ThreadPool::look_ahead(int worker, ReadAhead& own) const noexcept {
-  const std::byte* begin = ahead_.load(std::memory_order_relaxed);
+  const Share& share = shares_[static_cast<std::size_t>(worker)];
+  const std::byte* begin = share.ahead.load(std::memory_order_relaxed);
   if (begin == own.begin) return;
-  const std::size_t bytes = ahead_bytes_.load(std::memory_order_relaxed);
-  const std::size_t block = ahead_block_.load(std::memory_order_relaxed);
-  own = {begin, begin, begin + bytes, block, std::min(bytes, kAheadBytes)};
-  if (worker == 0) return;
-  const std::size_t behind = static_cast<std::size_t>(worker) * block;
-  if (behind > bytes) {
-    own.left = 0;
-    return;
-  }
-  own.at = begin + (bytes - behind);
-  own.last = own.at + block;
+  own = {begin, begin, std::min(share.ahead_bytes.load(std::memory_order_relaxed), kAheadBytes)};
 }
 
-/// Asks for the next lines of a thread's blocks.
-void ThreadPool::fetch_some(ReadAhead& own) const noexcept {
-  if (own.left == 0) return;
-  for (std::size_t i = 0; i < kFetchBytes; i += kCacheLine) {
-    __builtin_prefetch(own.at + i, 0, 2);
-  }
-  own.at += kFetchBytes;
-  own.left -= std::min(own.left, kFetchBytes);
-  if (own.at < own.last) return;
-  // The caller's blocks follow one another; the others have every so many from the back.
-  const std::size_t back = (workers_.size() + 1) * own.block;
-  if (&own == &own_ahead_ || static_cast<std::size_t>(own.last - own.begin) < back) {
-    own.left = 0;
-    return;
-  }
-  own.last -= workers_.size() * own.block;
-  own.at = own.last - own.block;
+/// Asks for the next lines.
+void ThreadPool::ReadAhead::fetch_some() noexcept {
+  if (left == 0) return;
+  for (std::size_t i = 0; i < kFetchBytes; i += kCacheLine) __builtin_prefetch(at + i, 0, 2);
+  at += kFetchBytes;
+  left -= std::min(left, kFetchBytes);
 }
 
 /// Waits until there is another loop than the one of `seen`; gives the state it saw.
@@ -163,7 +154,7 @@ std::uint32_t ThreadPool::wait_for_loop(std::uint32_t seen, ReadAhead& ahead) co
   Clock::time_point spun{};
   for (int spins = 0; (state & ~(kLoop - 1)) == (seen & ~(kLoop - 1)); ++spins) {
     if (spins < kSpins) {
-      fetch_some(ahead);
+      ahead.fetch_some();
       pause_briefly();
     } else if (spins == kSpins) {
       spun = Clock::now();
@@ -203,20 +194,36 @@ void ThreadPool::take_tasks(int worker) noexcept {
   } catch (...) {
     const std::lock_guard lock(error_mutex_);
     if (!error_) error_ = std::current_exception();
-    open_tasks_.store(0, std::memory_order_relaxed);
+    for (Share& share : shares_) share.tasks.store(0, std::memory_order_relaxed);
   }
 }
 
-/// A task that nobody has taken, or -1.
+/// A task that nobody has taken, or -1: the next of its own, or of half of those of the thread that
+/// has most left.
 int ThreadPool::take_task(int worker) noexcept {
-  std::uint64_t open = open_tasks_.load(std::memory_order_relaxed);
+  std::atomic<std::uint64_t>& own = shares_[static_cast<std::size_t>(worker)].tasks;
+  std::uint64_t tasks = own.load(std::memory_order_relaxed);
+  while (left_of(tasks) > 0) {
+    if (own.compare_exchange_weak(tasks, tasks + 1, std::memory_order_relaxed)) {
+      return static_cast<int>(tasks & 0xffffffffU);
+    }
+  }
   for (;;) {
-    const std::uint64_t first = open & 0xffffffffU;
-    const std::uint64_t last = open >> 32U;
-    if (first >= last) return -1;
-    const std::uint64_t left = worker == 0 ? open + 1 : open - (std::uint64_t{1} << 32U);
-    if (open_tasks_.compare_exchange_weak(open, left, std::memory_order_relaxed)) {
-      return static_cast<int>(worker == 0 ? first : last - 1);
+    std::atomic<std::uint64_t>* fullest = nullptr;
+    std::uint64_t most = 0;
+    for (Share& share : shares_) {
+      tasks = share.tasks.load(std::memory_order_relaxed);
+      if (left_of(tasks) <= left_of(most)) continue;
+      most = tasks;
+      fullest = &share.tasks;
+    }
+    if (fullest == nullptr) return -1;
+    const std::uint64_t last = most >> 32U;
+    const std::uint64_t first = last - static_cast<std::uint64_t>(left_of(most) + 1) / 2;
+    if (fullest->compare_exchange_weak(most, (most & 0xffffffffU) | first << 32U,
+                                       std::memory_order_relaxed)) {
+      own.store((first + 1) | last << 32U, std::memory_order_relaxed);
+      return static_cast<int>(first);
     }
   }
 }

@@ -7,6 +7,7 @@
 #include <exception>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <thread>
 #include <vector>
 
@@ -38,21 +39,46 @@ class ThreadPool {
     });
   }
 
-  /// Names memory that a loop to come reads, block by block from `begin` on, a task each. From the
-  /// end of the next loop on, threads that wait ask for the blocks that will be theirs, so that
-  /// memory is not idle while they are. Only prefetches: the memory may be gone by then.
-  void read_ahead(const std::byte* begin, const std::byte* end, std::size_t block) noexcept;
+  /// Of `tasks` in a loop, the first that falls to a thread, 0 being the caller. The tasks of each
+  /// follow one another up to the first of the next thread; who has none left goes on with the
+  /// second half of what another has.
+  int first_task(int tasks, int thread) const noexcept {
+    return static_cast<int>(std::int64_t{tasks} * thread / threads());
+  }
+
+  /// Memory that a thread will read from its first task on.
+  struct Reading {
+    const std::byte* begin = nullptr;
+    std::size_t bytes = 0;
+  };
+
+  /// Names what a loop to come reads, a part for each thread. From the end of the next loop on,
+  /// threads that wait ask for theirs, so that memory is not idle while they are. Only prefetches:
+  /// the memory may be gone by then.
+  void read_ahead(std::span<const Reading> parts) noexcept;
 
  private:
   using Function = void (*)(const void* context, int task, int worker);
 
+  static constexpr std::size_t kCacheLine = 64;
+
+  /// What the others see of a thread.
+  struct alignas(kCacheLine) Share {
+    /// Its tasks that nobody has taken: the first of them, and in the high half the one behind the
+    /// last. It takes from the front itself, so that it reads memory that lies together.
+    std::atomic<std::uint64_t> tasks{0};
+    // Of read_ahead(). A thread may see one of them new and the other old, which does no harm.
+    std::atomic<const std::byte*> ahead{nullptr};
+    std::atomic<std::size_t> ahead_bytes{0};
+  };
+
   /// What one thread fetches of what read_ahead() named, and how far it is.
   struct ReadAhead {
     const std::byte* begin = nullptr;
-    const std::byte* at = nullptr;  ///< In the block that ends at `last`.
-    const std::byte* last = nullptr;
-    std::size_t block = 0;
+    const std::byte* at = nullptr;
     std::size_t left = 0;
+
+    void fetch_some() noexcept;
   };
 
   void run_erased(int tasks, const void* context, Function function);
@@ -61,21 +87,12 @@ class ThreadPool {
   void take_tasks(int worker) noexcept;
   int take_task(int worker) noexcept;
   void look_ahead(int worker, ReadAhead& own) const noexcept;
-  void fetch_some(ReadAhead& own) const noexcept;
 
-  // Written by one thread and read by all, taken by all, watched by all: three cache lines, so that
-  // none of these takes the others away from a core that needs them.
-  static constexpr std::size_t kCacheLine = 64;
+  // Written by one thread and read by all, watched by all: two cache lines, so that neither of
+  // these takes the other away from a core that needs it.
   Function function_ = nullptr;
   const void* context_ = nullptr;
-  // Of read_ahead(). A thread may see some of them new and some old, which does no harm.
-  std::atomic<const std::byte*> ahead_{nullptr};
-  std::atomic<std::size_t> ahead_bytes_{0};
-  std::atomic<std::size_t> ahead_block_{0};
-  /// Tasks that nobody has taken: the first of them, and in the high half the one behind the last.
-  /// The caller takes from the front and the others from the back, so that each reads memory that
-  /// lies together.
-  alignas(kCacheLine) std::atomic<std::uint64_t> open_tasks_{0};
+  std::vector<Share> shares_;  // by thread
   /// What the workers watch: the number of the loop, whether it is open to them, how many are in
   /// it. A loop waits for those that came in, never for one that the system has not let run yet.
   alignas(kCacheLine) std::atomic<std::uint32_t> state_{0};

@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <stdexcept>
+#include <thread>
 #include <vector>
 
 #include "core/threads/thread_pool.hpp"
@@ -48,18 +50,34 @@ TEST(ThreadPool, memory_named_for_reading_ahead_may_be_of_any_size_and_gone) {
   };
   for (const std::size_t bytes :
        {std::size_t{0}, std::size_t{1}, std::size_t{5000}, std::size_t{1} << 20U}) {
-    for (const std::size_t block : {std::size_t{0}, std::size_t{100}, std::size_t{5200}}) {
+    for (const std::size_t parts : {1U, 3U, 5U}) {
       {
         const std::vector<std::byte> memory(bytes);
-        pool.read_ahead(memory.data(), memory.data() + bytes, block);
+        pool.read_ahead(std::vector<ThreadPool::Reading>(parts, {memory.data(), bytes}));
         loops();
       }
       loops();
     }
   }
-  pool.read_ahead(nullptr, nullptr, 0);
+  pool.read_ahead({});
   loops();
   EXPECT_EQ(done.load(), 7 * 20 * (2 * 4 * 3 + 1));
+}
+
+TEST(ThreadPool, tasks_of_a_thread_that_is_late_are_done_by_others_each_once) {
+  ThreadPool pool(4);
+  for (const int tasks : {1, 2, 3, 5, 64, 1000}) {
+    std::vector<std::atomic<int>> times(static_cast<std::size_t>(tasks));
+    for (int round = 0; round < 20; ++round) {
+      pool.run(tasks, [&](int task, int worker) {
+        if (worker == round % 4) std::this_thread::sleep_for(std::chrono::microseconds(50));
+        ++times[static_cast<std::size_t>(task)];
+      });
+    }
+    for (const auto& count : times) EXPECT_EQ(count.load(), 20);
+    EXPECT_EQ(pool.first_task(tasks, 0), 0);
+    EXPECT_EQ(pool.first_task(tasks, 4), tasks);
+  }
 }
 
 TEST(ThreadPool, this_machine_has_at_least_one_cpu) {
