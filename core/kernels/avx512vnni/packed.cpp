@@ -32,11 +32,22 @@ struct Policy {
     Int odd;
     Codes(Int e, Int o) : even(e), odd(o) {}
   };
+  /// vpdpbusd with four bytes of memory in every lane. g++ loads what it broadcasts by itself, one
+  /// more operation for each product: a fifth of eight rows' time on Emerald Rapids.
+  static void add_products(Int& sum, Int codes, const std::byte* x) {
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0"
+            : "+v"(sum)
+            : "v"(codes), "m"(*reinterpret_cast<const int*>(x)));
+  }
   struct Sum8 {
     Int sum = _mm512_setzero_si512();
     void add(const Codes<ActivationFormat::int8>& codes, const std::byte* x) {
       sum = _mm512_dpbusd_epi32(sum, codes.even, _mm512_set1_epi32(load_word(x)));
       sum = _mm512_dpbusd_epi32(sum, codes.odd, _mm512_set1_epi32(load_word(x + 4)));
+    }
+    void add_alone(const Codes<ActivationFormat::int8>& codes, const std::byte* x) {
+      add_products(sum, codes.even, x);
+      add_products(sum, codes.odd, x + 4);
     }
     Int total() const { return sum; }
   };
@@ -48,6 +59,12 @@ struct Policy {
       low = _mm512_dpbusd_epi32(low, codes.even, _mm512_set1_epi32(load_word(x + 8)));
       high = _mm512_dpbusd_epi32(high, codes.odd, _mm512_set1_epi32(load_word(x + 4)));
       low = _mm512_dpbusd_epi32(low, codes.odd, _mm512_set1_epi32(load_word(x + 12)));
+    }
+    void add_alone(const Codes<ActivationFormat::int16>& codes, const std::byte* x) {
+      add_products(high, codes.even, x);
+      add_products(low, codes.even, x + 8);
+      add_products(high, codes.odd, x + 4);
+      add_products(low, codes.odd, x + 12);
     }
     Int total() const { return _mm512_add_epi32(_mm512_slli_epi32(high, 8), low); }
   };
