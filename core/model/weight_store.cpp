@@ -256,6 +256,11 @@ CausalConv WeightStore::causal_conv(std::string_view name, int channels, int ker
   part.block = block_;
   part.channels = channels;
   part.kernel = kernel;
+  if (channels < 1 || kernel < 1) {
+    throw Error(ErrorCode::bad_input,
+                fmt::format("config.json gives it {} channels and {} taps", channels, kernel),
+                part.name, "correct config.json");
+  }
   const std::string weight = part.name + ".weight";
   if (const TensorView* tensor = checkpoint_ != nullptr ? checkpoint_->find(weight) : nullptr) {
     const auto& shape = tensor->shape;

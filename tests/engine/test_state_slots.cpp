@@ -194,5 +194,19 @@ TEST_F(StateSlots, only_whole_pages_are_shared) {
   EXPECT_EQ(sequence.length(), 65);
 }
 
+TEST(StateSlotSizes, that_no_convolution_has_are_refused_by_name) {
+  const ModelConfig config = ModelConfig::parse("{}", "test");
+  WeightStore weights(nullptr, config, {});
+  for (const auto& [channels, kernel] : {std::pair{0, 4}, {-3, 4}, {8, 0}, {8, -1}}) {
+    try {
+      weights.causal_conv("mixer.conv", channels, kernel, {});
+      ADD_FAILURE() << channels << " channels, " << kernel << " taps";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ErrorCode::bad_input);
+      EXPECT_EQ(error.where(), "mixer.conv");
+    }
+  }
+}
+
 }  // namespace
 }  // namespace quiver::test
