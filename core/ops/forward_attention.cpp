@@ -160,9 +160,6 @@ namespace {
 // So many queries share each page's keys while they are in the first-level cache.
 constexpr int kTileQueries = 32;
 
-// A hand-over to another core pays from so many multiply-adds on: about a microsecond's.
-constexpr std::size_t kWorthSharing = 16384;
-
 }  // namespace
 
 /// The tile's queries, scaled, in the space of the stored keys: [rows, group, head_dim].

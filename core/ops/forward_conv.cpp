@@ -13,9 +13,6 @@ namespace {
 constexpr int kTaskChannels = 1024;
 constexpr int kTaskRows = 32;
 
-// A hand-over to another core pays from so many multiply-adds on.
-constexpr std::size_t kWorthSharing = 16384;
-
 struct Task {
   const Segment* segment;
   int first_row;  // of the segment

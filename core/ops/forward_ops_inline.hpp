@@ -10,6 +10,9 @@
 
 namespace quiver {
 
+/// A hand-over to another core pays from so many multiply-adds or steps on: about a microsecond's.
+inline constexpr std::size_t kWorthSharing = 16384;
+
 /// Sum of squares with sixteen partial sums, added up in one fixed order.
 inline float sum_of_squares(const float* x, int count) {
   float sums[16] = {};
@@ -26,12 +29,10 @@ inline float sum_of_squares(const float* x, int count) {
 
 template <class Body>
 void ForwardOps::for_rows(int rows, std::size_t work_per_row, const Body& body) {
-  // Below some 16k element steps a hand-over to another core costs more than it saves.
-  constexpr std::size_t kWorth = 16384;
   const std::size_t work = static_cast<std::size_t>(rows) * work_per_row;
-  const int tasks =
-      std::min<int>(rows, static_cast<int>(std::min<std::size_t>(
-                              work / kWorth, 4U * static_cast<unsigned>(threads_.threads()))));
+  const int tasks = std::min<int>(
+      rows, static_cast<int>(std::min<std::size_t>(
+                work / kWorthSharing, 4U * static_cast<unsigned>(threads_.threads()))));
   if (tasks <= 1) {
     body(0, rows);
     return;
