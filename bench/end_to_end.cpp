@@ -279,10 +279,16 @@ class Bench {
   }
 
  private:
-  /// Caches and states of all contexts.
+  /// What a decoded token reads and writes of all contexts: caches are read, states of recurrences
+  /// are read and written.
   std::size_t context_bytes() const {
     std::size_t bytes = 0;
-    for (const Sequence& sequence : contexts_) bytes += sequence.size_bytes();
+    for (const Sequence& sequence : contexts_) {
+      bytes += sequence.size_bytes();
+      for (const auto& recurrence : sequence.layout().recurrences) {
+        bytes += recurrence.state_size * sizeof(float);
+      }
+    }
     return bytes;
   }
 

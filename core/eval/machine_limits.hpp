@@ -1,6 +1,7 @@
 // What this machine reads and computes at most, measured.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -18,9 +19,29 @@ struct MachineRate {
   double cpu = 0;
 };
 
+/// Reads memory with `threads` threads at once, again and again: to stand between runs of what it
+/// is compared with, where the machine's speed changes from second to second. Holds twice what the
+/// last cache does, at least 256 MiB. Not thread-safe.
+class ReadMeter {
+ public:
+  /// Throws Error(resources) where that memory is short.
+  explicit ReadMeter(int threads);
+  ~ReadMeter();
+  ReadMeter(const ReadMeter&) = delete;
+  ReadMeter& operator=(const ReadMeter&) = delete;
+
+  /// One run of each reading pattern of machine_loops.hpp over all of it.
+  std::vector<MachineRate> read();
+
+ private:
+  class Buffer;
+  int threads_;
+  std::unique_ptr<Buffer> buffer_;
+};
+
 /// The best of several runs of each loop of machine_loops.hpp on `threads` threads at once: some
-/// two seconds and 256 MiB. Other work on the machine only ever slows a run down. Throws
-/// Error(resources) where that memory is short. [any-thread], but not beside other work.
+/// two seconds. Other work on the machine only ever slows a run down. Throws as a ReadMeter does.
+/// [any-thread], but not beside other work.
 std::vector<MachineRate> measure_machine(int threads);
 
 /// Bytes read from memory: the best of the reading patterns. [any-thread]
