@@ -71,6 +71,10 @@ struct ElementKernels {
   /// a bias the sum begins with 0. [any-thread]
   void (*sum_taps)(const float* const* inputs, const float* weights, std::size_t stride,
                    const float* bias, int taps, std::size_t count, float* out);
+
+  /// values[i] = values[i] * keep + others[i] * add. [any-thread]
+  void (*weighted_add)(float* values, float keep, const float* others, float add,
+                       std::size_t count);
 };
 
 /// All kernels of one instruction set; those that it has nothing better for are those of a narrower

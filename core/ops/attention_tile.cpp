@@ -92,10 +92,10 @@ int AttentionTile::visible_end(int row) const noexcept {
   return token + 1;
 }
 
-bool AttentionTile::choose_splits(int begin, int end_split) noexcept {
-  first_split = std::max(begin, visible_begin(0) / (kSplitPages * kPage));
-  last_split = std::min(end_split, (visible_end(rows - 1) - 1) / (kSplitPages * kPage) + 1);
-  return first_split < last_split;
+bool AttentionTile::choose_pages(int begin, int end_page) noexcept {
+  first_page = std::max(begin, visible_begin(0) / kPage);
+  last_page = std::min(end_page, (visible_end(rows - 1) - 1) / kPage + 1);
+  return first_page < last_page;
 }
 
 SoftmaxState SoftmaxState::in(float* memory, int queries) noexcept {
@@ -115,11 +115,8 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
   const auto bytes_of = [&](int page) {
     return tile.is_fresh ? pages.fresh_page(page) : pages.stored_page(page);
   };
-  // A thread mostly goes on with the next split.
-  const int end =
-      std::min(tile.last_split * kSplitPages, (tile.visible_end(tile.rows - 1) - 1) / kPage + 1);
-  const int last_page = std::min((split + 1) * kSplitPages, end);
-  for (int page = split * kSplitPages; page < last_page; ++page) {
+  const int last_page = std::min((split + 1) * kSplitPages, tile.last_page);
+  for (int page = std::max(split * kSplitPages, tile.first_page); page < last_page; ++page) {
     // Rows see a page from some row on, and with a window up to some row.
     int first_row = 0;
     while (first_row < tile.rows && visible(tile, first_row, page).is_empty()) ++first_row;
@@ -140,11 +137,18 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
     }
     tile.kv->accumulate(tile.shape, bytes, tile.kv_head, all.first, all.last, scores, count,
                         state.sums + first_query * dim,
-                        page + 1 < end ? bytes_of(page + 1) : nullptr);
+                        // A thread mostly goes on with the next split.
+                        page + 1 < tile.last_page ? bytes_of(page + 1) : nullptr);
   }
 }
 
+SoftmaxState SoftmaxState::of_query(int query, int head_dim) const noexcept {
+  return {tops + query, totals + query,
+          sums + static_cast<std::size_t>(query) * static_cast<std::size_t>(head_dim)};
+}
+
 void join_softmax(const SoftmaxState& into, const SoftmaxState& next, int queries, int head_dim) {
+  const ElementKernels& elements = *kernels().elements;
   for (int query = 0; query < queries; ++query) {
     if (next.tops[query] == kNone) continue;
     const float top = std::max(into.tops[query], next.tops[query]);
@@ -152,12 +156,9 @@ void join_softmax(const SoftmaxState& into, const SoftmaxState& next, int querie
     const float add = std::exp(next.tops[query] - top);
     into.tops[query] = top;
     into.totals[query] = into.totals[query] * keep + next.totals[query] * add;
-    const auto at = static_cast<std::size_t>(query) * static_cast<std::size_t>(head_dim);
-    for (int i = 0; i < head_dim; ++i) {
-      into.sums[at + static_cast<std::size_t>(i)] =
-          into.sums[at + static_cast<std::size_t>(i)] * keep +
-          next.sums[at + static_cast<std::size_t>(i)] * add;
-    }
+    elements.weighted_add(into.of_query(query, head_dim).sums, keep,
+                          next.of_query(query, head_dim).sums, add,
+                          static_cast<std::size_t>(head_dim));
   }
 }
 

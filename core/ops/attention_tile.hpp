@@ -12,10 +12,7 @@ namespace quiver {
 
 /// Pages that are worked through as one piece: keys are split at multiples of it, counted from the
 /// start of the sequence, so that a row's bits do not depend on who computes which piece.
-inline constexpr int kSplitPages = 4;
-
-// What is fresh and what is stored changes between pieces.
-static_assert(kStoreGrid % (kSplitPages * KvStrategy::kTokens) == 0);
+inline constexpr int kSplitPages = 8;
 
 /// Consecutive rows of a sequence that attend together to pages of one form.
 struct AttentionTile {
@@ -33,17 +30,20 @@ struct AttentionTile {
   Visibility visibility{};
   int end = 0;            ///< Of the tokens that the pass holds.
   bool is_fresh = false;  ///< Of the forms of pages.
-  int first_split = 0;    ///< Splits [first_split, last_split) are attended to.
-  int last_split = 0;
+  int first_page = 0;     ///< Pages [first_page, last_page) are attended to.
+  int last_page = 0;
 
   int queries() const noexcept { return rows * group; }
   /// The first token that a row sees, and the one behind the last; never less than for an earlier
   /// row.
   int visible_begin(int row) const noexcept;
   int visible_end(int row) const noexcept;
-  /// Chooses the splits from `begin` to `end_split` that hold keys which some row sees. Returns
+  /// Chooses the pages from `begin` to `end_page` that hold keys which some row sees. Returns
   /// whether there are any.
-  bool choose_splits(int begin, int end_split) noexcept;
+  bool choose_pages(int begin, int end_page) noexcept;
+  /// The splits that these pages lie in.
+  int first_split() const noexcept { return first_page / kSplitPages; }
+  int last_split() const noexcept { return (last_page - 1) / kSplitPages + 1; }
 };
 
 /// Where an online softmax stands, per query: largest score, sum of weights, weighted values.
@@ -58,11 +58,12 @@ struct SoftmaxState {
   }
   static SoftmaxState in(float* memory, int queries) noexcept;
   void clear(int queries, int head_dim) const noexcept;
+  SoftmaxState of_query(int query, int head_dim) const noexcept;
 };
 
-/// Attends over one split, from a cleared state; the steps of the softmax are the pages. `queries`
-/// [queries, head_dim] are scaled and transformed; `scores` has queries * KvStrategy::kTokens
-/// floats. [any-thread]
+/// Attends over the tile's pages of one split, from a cleared state; the steps of the softmax are
+/// the pages. `queries` [queries, head_dim] are scaled and transformed; `scores` has queries *
+/// KvStrategy::kTokens floats. [any-thread]
 void attend_split(const AttentionTile& tile, int split, const float* queries, float* scores,
                   const SoftmaxState& state);
 

@@ -175,26 +175,21 @@ void ForwardOps::gather_queries(const AttentionTile& tile, int first_row, const 
   tile.kv->transform_queries(tile.shape, queries, tile.queries());
 }
 
-/// `states` are those of the placed tiles; the first takes up the others.
-void ForwardOps::scatter_outputs(const PlacedTile& placed, std::span<const SoftmaxState> states,
-                                 const Data& out) const {
+/// The output of one query; `states` are its own with each of the placed tiles, and the first takes
+/// up the others.
+void ForwardOps::scatter_output(const PlacedTile& placed, int query,
+                                std::span<const SoftmaxState> states, const Data& out) const {
   const AttentionTile& tile = placed.tiles[0];
-  const int queries = tile.queries();
+  const int head_dim = tile.shape.head_dim;
   const SoftmaxState& state = states[0];
   for (std::size_t i = 0; i < states.size(); ++i) {
-    placed.tiles[i].kv->transform_outputs(tile.shape, states[i].sums, queries);
-    if (i != 0) join_softmax(state, states[i], queries, tile.shape.head_dim);
+    placed.tiles[i].kv->transform_outputs(tile.shape, states[i].sums, 1);
+    if (i != 0) join_softmax(state, states[i], 1, head_dim);
   }
-  const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
-  for (int query = 0; query < queries; ++query) {
-    float* sums = state.sums + static_cast<std::size_t>(query) * dim;
-    for (std::size_t i = 0; i < dim; ++i) sums[i] /= state.totals[query];
-  }
-  const std::size_t size = static_cast<std::size_t>(tile.group) * dim;
-  for (int r = 0; r < tile.rows; ++r) {
-    std::copy_n(state.sums + static_cast<std::size_t>(r) * size, size,
-                row(out, placed.first_row + r) + static_cast<std::size_t>(tile.kv_head) * size);
-  }
+  float* to =
+      row(out, placed.first_row + query / tile.group) +
+      static_cast<std::ptrdiff_t>(tile.kv_head * tile.group + query % tile.group) * head_dim;
+  for (int i = 0; i < head_dim; ++i) to[i] = state.sums[i] / *state.totals;
 }
 
 /// Each task attends with one tile over all its keys, split after split.
@@ -214,20 +209,24 @@ void ForwardOps::attend_by_tile(std::span<const PlacedTile> tiles, const Data& q
     float* memory = scores + queries * kPage;
     const SoftmaxState next = SoftmaxState::in(memory, queries);
     std::array<SoftmaxState, 2> states;
-    for (int i = 0; i < placed.count; ++i) {
-      const AttentionTile& tile = placed.tiles[static_cast<std::size_t>(i)];
-      SoftmaxState& state = states[static_cast<std::size_t>(i)];
-      state = SoftmaxState::in(memory += state_size, queries);
+    const std::span<const AttentionTile> parts = placed.parts();
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const AttentionTile& tile = parts[i];
+      const SoftmaxState state = states[i] = SoftmaxState::in(memory += state_size, queries);
       gather_queries(tile, placed.first_row, q, spec, turned);
       state.clear(queries, dim);
-      attend_split(tile, tile.first_split, turned, scores, state);
-      for (int split = tile.first_split + 1; split < tile.last_split; ++split) {
+      attend_split(tile, tile.first_split(), turned, scores, state);
+      for (int split = tile.first_split() + 1; split < tile.last_split(); ++split) {
         next.clear(queries, dim);
         attend_split(tile, split, turned, scores, next);
         join_softmax(state, next, queries, dim);
       }
     }
-    scatter_outputs(placed, std::span(states).first(static_cast<std::size_t>(placed.count)), out);
+    for (int query = 0; query < queries; ++query) {
+      std::array<SoftmaxState, 2> own;
+      for (std::size_t i = 0; i < parts.size(); ++i) own[i] = states[i].of_query(query, dim);
+      scatter_output(placed, query, std::span(own).first(parts.size()), out);
+    }
   };
   if (is_shared) {
     threads_.run(static_cast<int>(tiles.size()), run);
@@ -243,15 +242,15 @@ void ForwardOps::attend_by_split(std::span<const PlacedTile> tiles, const Data& 
     const AttentionTile* tile;
     int first_row;
     int split;
-    SoftmaxState state;
   };
   std::vector<Task> tasks;
+  std::vector<SoftmaxState> states;
   for (const PlacedTile& placed : tiles) {
-    for (const AttentionTile& tile :
-         std::span(placed.tiles).first(static_cast<std::size_t>(placed.count))) {
-      for (int split = tile.first_split; split < tile.last_split; ++split) {
+    for (const AttentionTile& tile : placed.parts()) {
+      for (int split = tile.first_split(); split < tile.last_split(); ++split) {
         float* memory = arena_->allocate(SoftmaxState::floats(tile.queries(), tile.shape.head_dim));
-        tasks.push_back({&tile, placed.first_row, split, SoftmaxState::in(memory, tile.queries())});
+        tasks.push_back({&tile, placed.first_row, split});
+        states.push_back(SoftmaxState::in(memory, tile.queries()));
       }
     }
   }
@@ -264,22 +263,46 @@ void ForwardOps::attend_by_split(std::span<const PlacedTile> tiles, const Data& 
     std::vector<float>& scratch = memory_.scratch[static_cast<std::size_t>(worker)];
     scratch.resize(query_size + static_cast<std::size_t>(queries * kPage));
     gather_queries(tile, task.first_row, q, spec, scratch.data());
-    task.state.clear(queries, tile.shape.head_dim);
-    attend_split(tile, task.split, scratch.data(), scratch.data() + query_size, task.state);
+    const SoftmaxState& state = states[static_cast<std::size_t>(index)];
+    state.clear(queries, tile.shape.head_dim);
+    attend_split(tile, task.split, scratch.data(), scratch.data() + query_size, state);
   });
-  auto task = tasks.begin();
+  join_splits(tiles, states, out);
+}
+
+/// Joins what attend_by_split() left of each query, `states` of all splits one after another.
+void ForwardOps::join_splits(std::span<const PlacedTile> tiles,
+                             std::span<const SoftmaxState> states, const Data& out) {
+  struct Task {
+    const PlacedTile* placed;
+    int query;
+    std::size_t first_state;
+  };
+  std::vector<Task> tasks;
+  std::size_t first_state = 0;
   for (const PlacedTile& placed : tiles) {
-    std::array<SoftmaxState, 2> states;
-    for (int i = 0; i < placed.count; ++i) {
-      const AttentionTile& tile = placed.tiles[static_cast<std::size_t>(i)];
-      SoftmaxState& state = states[static_cast<std::size_t>(i)];
-      state = task++->state;
-      for (int split = tile.first_split + 1; split < tile.last_split; ++split) {
-        join_softmax(state, task++->state, tile.queries(), tile.shape.head_dim);
+    for (int query = 0; query < placed.tiles[0].queries(); ++query) {
+      tasks.push_back({&placed, query, first_state});
+    }
+    for (const AttentionTile& tile : placed.parts()) {
+      first_state += static_cast<std::size_t>(tile.last_split() - tile.first_split());
+    }
+  }
+  threads_.run(static_cast<int>(tasks.size()), [&](int index, int) {
+    const Task& task = tasks[static_cast<std::size_t>(index)];
+    const SoftmaxState* next = states.data() + task.first_state;
+    std::array<SoftmaxState, 2> own;
+    const std::span<const AttentionTile> parts = task.placed->parts();
+    for (std::size_t i = 0; i < parts.size(); ++i) {
+      const AttentionTile& tile = parts[i];
+      const int dim = tile.shape.head_dim;
+      own[i] = next++->of_query(task.query, dim);
+      for (int split = tile.first_split() + 1; split < tile.last_split(); ++split) {
+        join_softmax(own[i], next++->of_query(task.query, dim), 1, dim);
       }
     }
-    scatter_outputs(placed, std::span(states).first(static_cast<std::size_t>(placed.count)), out);
-  }
+    scatter_output(*task.placed, task.query, std::span(own).first(parts.size()), out);
+  });
 }
 
 /// Cuts the rows of the batch into tiles. Rows of a tile see the same pages stored.
@@ -299,8 +322,7 @@ std::vector<ForwardOps::PlacedTile> ForwardOps::place_tiles(KvCache cache, int g
       const int position = segment.start + r;
       rows = std::min(tile_rows, segment.rows - r);
       if (is_fresh) rows = std::min(rows, next_stored(position, kv_.recent) - position);
-      const int stored =
-          !is_fresh ? kNoEnd : stored_tokens(position, kv_.recent) / (kSplitPages * kPage);
+      const int stored = !is_fresh ? kNoEnd : stored_tokens(position, kv_.recent) / kPage;
       for (int head = 0; head < part.kv_heads; ++head) {
         AttentionTile tile{&kv_.strategy(at(cache)),
                            shape_of(part),
@@ -318,7 +340,7 @@ std::vector<ForwardOps::PlacedTile> ForwardOps::place_tiles(KvCache cache, int g
         PlacedTile& next = placed.emplace_back();
         next.first_row = segment.first_row + r;
         const auto add = [&](int begin, int end) {
-          if (tile.choose_splits(begin, end))
+          if (tile.choose_pages(begin, end))
             next.tiles[static_cast<std::size_t>(next.count++)] = tile;
         };
         add(0, stored);
@@ -360,7 +382,7 @@ Tensor ForwardOps::attention(KvCache cache, Tensor q, Tensor k, Tensor v,
             static_cast<std::size_t>(tile.queries() * part.head_dim);
     for (int i = 0; i < placed.count; ++i) {
       const AttentionTile& one = placed.tiles[static_cast<std::size_t>(i)];
-      splits += one.last_split - one.first_split;
+      splits += one.last_split() - one.first_split();
     }
   }
   const bool is_shared = work > kWorthSharing && threads_.threads() > 1;

@@ -211,16 +211,22 @@ class ForwardOps : public Ops, public RecurrentOps, public ExpertOps, public Tow
     std::array<AttentionTile, 2> tiles;
     int count = 0;
     int first_row = 0;
+
+    std::span<const AttentionTile> parts() const noexcept {
+      return std::span(tiles).first(static_cast<std::size_t>(count));
+    }
   };
   std::vector<PlacedTile> place_tiles(KvCache cache, int group, const AttentionSpec& spec) const;
   void gather_queries(const AttentionTile& tile, int first_row, const Data& q,
                       const AttentionSpec& spec, float* queries) const;
-  void scatter_outputs(const PlacedTile& placed, std::span<const SoftmaxState> states,
-                       const Data& out) const;
+  void scatter_output(const PlacedTile& placed, int query, std::span<const SoftmaxState> states,
+                      const Data& out) const;
   void attend_by_tile(std::span<const PlacedTile> tiles, const Data& q, const Data& out,
                       const AttentionSpec& spec, bool is_shared);
   void attend_by_split(std::span<const PlacedTile> tiles, const Data& q, const Data& out,
                        const AttentionSpec& spec);
+  void join_splits(std::span<const PlacedTile> tiles, std::span<const SoftmaxState> states,
+                   const Data& out);
   const std::vector<float>& rotations(Rope rope);
 
   const WeightStore& weights_;

@@ -357,6 +357,13 @@ TEST_P(Elements, bits_are_those_of_the_generic_kernels_for_any_count) {
       generic.sum_taps(inputs, weights.data(), size, bias, 3, size, want.data());
       EXPECT_EQ(got, want);
     }
+    got = values;
+    elements.weighted_add(got.data(), 0.75F, gates.data(), -1.5F, size);
+    for (std::size_t i = 0; i < size; ++i) {
+      const float kept = values[i] * 0.75F;
+      const float added = gates[i] * -1.5F;
+      EXPECT_EQ(got[i], kept + added);
+    }
   }
 }
 
