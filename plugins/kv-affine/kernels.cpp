@@ -29,17 +29,18 @@ Head head_of(const Layout& layout, const std::byte* page, int kv_head) {
 }
 
 /// One piece of the keys of some blocks, and of the queries.
+template <int kQueries>
 struct Piece {
   Words words;  ///< Of the first block.
   const std::uint16_t* parameters;
   std::size_t block_parameters;
-  float totals[kMostQueries];  ///< Sums of the queries as rounded.
-  bool is_first;               ///< Starts the scores.
+  float totals[kQueries];  ///< Sums of the queries as rounded.
+  bool is_first;           ///< Starts the scores.
 };
 
 /// Adds sums of integers, with scales and biases, to scores, or starts them.
 template <int kQueries, int kBeside>
-QUIVER_KV_INLINE void add_scores(const Piece& piece, const Rounded& queries,
+QUIVER_KV_INLINE void add_scores(const Piece<kQueries>& piece, const Rounded& queries,
                                  const Ints (&sums)[kQueries][kBeside][kParts], float* scores) {
 #pragma GCC unroll 8
   for (int b = 0; b < kBeside; ++b) {
@@ -63,15 +64,17 @@ QUIVER_KV_INLINE void add_scores(const Piece& piece, const Rounded& queries,
 
 /// Adds a piece's part to the scores of kQueries queries and the tokens of kBeside blocks.
 template <int kBits, int kQueries, int kBeside>
-void add_piece(const Piece& piece, const Rounded& queries, float* scores, kv::ReadAhead& ahead) {
+void add_piece(const Piece<kQueries>& piece, const Rounded& queries, float* scores,
+               kv::PartAhead& ahead) {
   Ints sums[kQueries][kBeside][kParts];
   sum_words<kBits>(piece.words, queries, ahead, sums);
   add_scores(piece, queries, sums, scores);
 }
 
 /// Where the piece from dimension `at` and word `word` on begins in a block.
+template <int kQueries>
 void place(const Layout& layout, const Head& head, std::size_t at, std::size_t word, int block,
-           Piece& piece) {
+           Piece<kQueries>& piece) {
   const auto b = static_cast<std::size_t>(block);
   piece.words.first = head.keys + b * piece.words.unit_words + word * kUnit;
   piece.parameters =
@@ -80,14 +83,14 @@ void place(const Layout& layout, const Head& head, std::size_t at, std::size_t w
 
 template <int kBits, int kQueries>
 void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall& call, int query,
-                   kv::ReadAhead& ahead) {
+                   kv::PartAhead& ahead) {
   constexpr std::size_t kCodes = 32 / kBits;
   constexpr int kBeside = kv::units_beside(kQueries);
   const int end = (call.last + kUnit - 1) / kUnit;
   float scores[kQueries * kTokens];
   Rounded rounded;
   const float* queries = call.queries + static_cast<std::size_t>(query) * layout.dims;
-  Piece piece{};
+  Piece<kQueries> piece{};
   piece.words.unit_words = layout.key_words * kUnit;
   piece.block_parameters = layout.groups * 2 * kUnit;
   std::size_t word = 0;
@@ -96,11 +99,7 @@ void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall&
     count = left < kPiece ? left : kPiece;
     piece.words.count = (count + kCodes - 1) / kCodes;
     piece.is_first = at == 0;
-    for (int q = 0; q < kQueries; ++q) {
-      const float* numbers = queries + static_cast<std::size_t>(q) * layout.dims + at;
-      const Ints total = round_numbers(numbers, count, rounded, q);
-      piece.totals[q] = static_cast<float>(kv::total(total)) * rounded.step[q];
-    }
+    round_numbers<kBits>(queries + at, layout.dims, count, rounded, piece.totals, ahead);
     int block = call.first / kUnit;
     for (; block + kBeside <= end; block += kBeside) {
       place(layout, head, at, word, block, piece);
@@ -123,7 +122,7 @@ void score_page(const Layout& layout, const kv::ScoresCall& call) {
   if (call.first >= call.last) return;
   const Head head = head_of(layout, call.page, call.kv_head);
   // What is wanted next are the values of the same tokens.
-  kv::ReadAhead ahead{reinterpret_cast<const std::byte*>(head.values),
+  kv::PartAhead ahead{reinterpret_cast<const std::byte*>(head.values),
                       layout.value_bytes + layout.parameter_bytes};
   kv::for_passes(call.query_count, [&](auto pass, int query) {
     score_queries<kBits, decltype(pass)::value>(layout, head, call, query, ahead);
@@ -157,7 +156,7 @@ constexpr float kMiddle = ((1 << kBits) - 1) / 2.0F;
 template <int kBits, int kQueries>
 QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
                            const std::uint16_t* parameters, int begin, int end,
-                           Folded<kQueries>& to) {
+                           Folded<kQueries>& to, kv::PartAhead& ahead) {
   Vec sums[kQueries][kParts];
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
@@ -166,6 +165,7 @@ QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
   }
 #pragma GCC unroll 1
   for (int slot = begin; slot < end; slot += kUnit) {
+    ahead.take<2 * kv::kLine>();
     float middles[kUnit];
     const bool is_whole = slot >= call.first && slot + kUnit <= call.last;
 #pragma GCC unroll 8
@@ -204,7 +204,7 @@ QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
 /// Adds to the outputs of kQueries queries, `stride` apart, kBeside units of dimensions.
 template <int kBits, int kQueries, int kBeside>
 void add_values(const Words& words, const Rounded& weights, const float* extra, float* output,
-                std::size_t stride, kv::ReadAhead& ahead) {
+                std::size_t stride, kv::PartAhead& ahead) {
   Ints sums[kQueries][kBeside][kParts];
   sum_words<kBits>(words, weights, ahead, sums);
 #pragma GCC unroll 8
@@ -225,7 +225,7 @@ void add_values(const Words& words, const Rounded& weights, const float* extra, 
 /// The same for the last unit, of which only `rest` dimensions exist.
 template <int kBits, int kQueries>
 void add_rest(const Words& words, const Rounded& weights, const float* extra, float* output,
-              std::size_t stride, std::size_t rest, kv::ReadAhead& ahead) {
+              std::size_t stride, std::size_t rest, kv::PartAhead& ahead) {
   float padded[kQueries * kUnit] = {};
   for (std::size_t q = 0; q < kQueries; ++q) {
     __builtin_memcpy(padded + q * kUnit, output + q * stride, rest * sizeof(float));
@@ -238,7 +238,7 @@ void add_rest(const Words& words, const Rounded& weights, const float* extra, fl
 
 template <int kBits, int kQueries>
 void accumulate_queries(const Layout& layout, const Head& head, const kv::AccumulateCall& call,
-                        int query, kv::ReadAhead& ahead) {
+                        int query, kv::PartAhead& ahead) {
   constexpr int kCodes = 32 / kBits;
   constexpr auto kBeside = static_cast<std::size_t>(kv::units_beside(kQueries));
   const int begin = call.first / kUnit * kUnit;
@@ -247,6 +247,7 @@ void accumulate_queries(const Layout& layout, const Head& head, const kv::Accumu
   float* output = call.output + static_cast<std::size_t>(query) * layout.dims;
   Folded<kQueries> folded;
   Rounded rounded;
+  float totals[kQueries];
   Words words{nullptr, static_cast<std::size_t>(kTokens / kCodes * kUnit),
               static_cast<std::size_t>((end - begin) / kCodes)};
   const auto units_from = [&](std::size_t dim) {
@@ -254,12 +255,11 @@ void accumulate_queries(const Layout& layout, const Head& head, const kv::Accumu
     return words;
   };
   for (std::size_t g = 0; g < layout.groups; ++g) {
-    fold<kBits>(call, weights, head.value_parameters + g * 2 * kTokens, begin, end, folded);
-    for (int q = 0; q < kQueries; ++q) {
-      const Ints total = round_numbers(folded.weights[q] + begin,
-                                       static_cast<std::size_t>(end - begin), rounded, q);
-      folded.extra[q] -= kMiddle<kBits> * (static_cast<float>(kv::total(total)) * rounded.step[q]);
-    }
+    fold<kBits>(call, weights, head.value_parameters + g * 2 * kTokens, begin, end, folded, ahead);
+    round_units<kBits>(folded.weights[0] + begin, kTokens, static_cast<std::size_t>(end - begin),
+                       rounded, totals, ahead);
+#pragma GCC unroll 8
+    for (int q = 0; q < kQueries; ++q) folded.extra[q] -= kMiddle<kBits> * totals[q];
     std::size_t dim = g * layout.group;
     const std::size_t last = dim + layout.group;
     for (; dim + kBeside * kUnit <= last; dim += kBeside * kUnit) {
@@ -281,7 +281,7 @@ template <int kBits>
 void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
   if (call.first >= call.last) return;
   const Head head = head_of(layout, call.page, call.kv_head);
-  kv::ReadAhead ahead{};
+  kv::PartAhead ahead{};
   if (call.next != nullptr) {
     const Head next = head_of(layout, call.next, call.kv_head);
     ahead = {reinterpret_cast<const std::byte*>(next.keys),

@@ -1,47 +1,69 @@
 // Products of packed codes with numbers rounded to 16 bits, summed in integers without error.
 #pragma once
 
-#include "kv-common/loops.hpp"
-#include "layout.hpp"
+#include "kv-common/read_ahead.hpp"
+#include "word_dots.hpp"
 
 namespace quiver::kv_affine {
 namespace {
 
-using kv::Ints;
-using kv::kLanes;
-using kv::kMostQueries;
-using kv::kParts;
-using kv::kUnit;
-using kv::Vec;
-
-/// Numbers of some queries as 16-bit ones, each with what its numbers are multiples of.
+/// Numbers of some queries as WordDots takes them, each with what its numbers are multiples of.
 struct Rounded {
   alignas(64) std::int16_t codes[kMostQueries][kPiece];
   float step[kMostQueries];
 };
 
-/// Rounds `count` numbers, and fills the codes up with zeros to a multiple of 16. Returns the sum
-/// of the numbers as rounded, in steps, to be added over lanes.
-Ints round_numbers(const float* numbers, std::size_t count, Rounded& to, int index) {
-  alignas(64) float last[kUnit] = {};
-  const std::size_t whole = count / kUnit * kUnit;
-  __builtin_memcpy(last, numbers + whole, (count - whole) * sizeof(float));
-  const auto unit_at = [&](std::size_t i) { return i < whole ? numbers + i : last; };
-  Vec most = kv::zeros();
-  for (std::size_t i = 0; i < count; i += kUnit) {
-    for (int p = 0; p < kParts; ++p) {
-      most = kv::greater_magnitude(most, kv::load(unit_at(i) + p * kLanes));
+/// Rounds `count` numbers of each query, a multiple of 16 and `stride` apart, and adds up what they
+/// were rounded to. Queries side by side: what is found over lanes has a long way to go for each.
+template <int kBits, int kQueries>
+QUIVER_KV_INLINE void round_units(const float* numbers, std::size_t stride, std::size_t count,
+                                  Rounded& to, float (&totals)[kQueries], kv::PartAhead& ahead) {
+  Vec most[kQueries];
+  Vec inverse[kQueries];
+  Ints sums[kQueries];
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) {
+    most[q] = kv::zeros();
+    sums[q] = kv::zero_ints();
+  }
+  for (std::size_t i = 0; i < count; i += kLanes) {
+#pragma GCC unroll 8
+    for (std::size_t q = 0; q < kQueries; ++q) {
+      most[q] = kv::greater_magnitude(most[q], kv::load(numbers + q * stride + i));
     }
   }
-  const float magnitude = kv::greatest(most);
-  constexpr float kLargest = 32767;
-  const Vec inverse = kv::all(magnitude > 1e-30F ? kLargest / magnitude : 0);
-  Ints sums = kv::zero_ints();
-  for (std::size_t i = 0; i < count; i += kUnit) {
-    sums = kv::round_unit(unit_at(i), inverse, to.codes[index] + i, sums);
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) {
+    const float magnitude = kv::greatest(most[q]);
+    inverse[q] = kv::all(magnitude > 1e-30F ? kLargest / magnitude : 0);
+    to.step[q] = magnitude / kLargest;
   }
-  to.step[index] = magnitude / kLargest;
-  return sums;
+  for (std::size_t i = 0; i < count; i += kUnit) {
+    ahead.take<kQueries * kv::kLine>();
+#pragma GCC unroll 8
+    for (std::size_t q = 0; q < kQueries; ++q) {
+      sums[q] = WordDots<kBits>::round_unit(numbers + q * stride + i, inverse[q], to.codes[q] + i,
+                                            sums[q]);
+    }
+  }
+#pragma GCC unroll 8
+  for (int q = 0; q < kQueries; ++q) {
+    totals[q] = static_cast<float>(kv::total(sums[q])) * to.step[q];
+  }
+}
+
+/// The same for any count up to kPiece: the codes are filled up with zeros to a multiple of 16.
+template <int kBits, int kQueries>
+void round_numbers(const float* numbers, std::size_t stride, std::size_t count, Rounded& to,
+                   float (&totals)[kQueries], kv::PartAhead& ahead) {
+  if (count % kUnit == 0) return round_units<kBits>(numbers, stride, count, to, totals, ahead);
+  float padded[kQueries * kPiece];
+  const std::size_t whole = (count + kUnit - 1) / kUnit * kUnit;
+  for (std::size_t q = 0; q < kQueries; ++q) {
+    __builtin_memcpy(padded + q * kPiece, numbers + q * stride, count * sizeof(float));
+    __builtin_memset(padded + q * kPiece + count, 0, (whole - count) * sizeof(float));
+  }
+  round_units<kBits>(padded, kPiece, whole, to, totals, ahead);
 }
 
 /// Words of sixteen neighbours side by side, keys of tokens or dimensions of values, row by row;
@@ -52,58 +74,42 @@ struct Words {
   std::size_t count;  ///< Rows.
 };
 
-/// Adds to each sum the products of one pair of a word's codes with the same pair of its query. The
-/// word is read for each pair anew, since eight lanes leave no registers to hold it.
-template <int kBits, int kPair, int kQueries, int kBeside>
-QUIVER_KV_INLINE void add_pair(const std::uint32_t* words, std::size_t unit_words,
-                               const std::int16_t* codes, Ints (&sums)[kQueries][kBeside][kParts]) {
-  Ints read[kBeside][kParts];
-#pragma GCC unroll 8
-  for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-    for (int p = 0; p < kParts; ++p) {
-      const std::uint32_t* from = words + static_cast<std::size_t>(b) * unit_words + p * kLanes;
-      read[b][p] = kv::code_pairs<kBits, kPair>(kv::load_ints(from));
-    }
-  }
-#pragma GCC unroll 8
-  for (int q = 0; q < kQueries; ++q) {
-    const Ints query = kv::all_pairs(codes + q * static_cast<int>(kPiece) + 2 * kPair);
-#pragma GCC unroll 8
-    for (int b = 0; b < kBeside; ++b) {
-#pragma GCC unroll 8
-      for (int p = 0; p < kParts; ++p) {
-        sums[q][b][p] = kv::dot_pairs(sums[q][b][p], read[b][p], query);
-        kv::keep(sums[q][b][p]);
-      }
-    }
-  }
-}
-
 /// Sums of the products of codes in words with those of queries.
 template <int kBits, int kQueries, int kBeside>
-QUIVER_KV_INLINE void sum_words(const Words& words, const Rounded& queries, kv::ReadAhead& ahead,
+QUIVER_KV_INLINE void sum_words(const Words& words, const Rounded& queries, kv::PartAhead& ahead,
                                 Ints (&sums)[kQueries][kBeside][kParts]) {
-  constexpr int kPairs = 16 / kBits;
+  using Dots = WordDots<kBits>;
+  constexpr int kTogether = Dots::beside(kQueries, kBeside);
+  kv::PartAhead next = ahead;
 #pragma GCC unroll 8
-  for (int q = 0; q < kQueries; ++q) {
+  for (int first = 0; first < kBeside; first += kTogether) {
+    Ints some[Dots::kSums][kQueries][kTogether][kParts];
 #pragma GCC unroll 8
-    for (int b = 0; b < kBeside; ++b) {
+    for (auto& queries_sums : some) {
 #pragma GCC unroll 8
-      for (int p = 0; p < kParts; ++p) sums[q][b][p] = kv::zero_ints();
+      for (auto& units_sums : queries_sums) {
+#pragma GCC unroll 8
+        for (auto& unit_sums : units_sums) {
+#pragma GCC unroll 8
+          for (Ints& sum : unit_sums) sum = kv::zero_ints();
+        }
+      }
     }
-  }
-  kv::ReadAhead next = ahead;
-  const std::int16_t* codes = queries.codes[0];
-  const std::uint32_t* from = words.first;
+    const std::int16_t* codes = queries.codes[0];
+    const std::uint32_t* from = words.first + static_cast<std::size_t>(first) * words.unit_words;
 #pragma GCC unroll 1
-  for (std::size_t w = 0; w < words.count; ++w, codes += 2 * kPairs, from += kUnit) {
-    next.take<kBeside * kUnit * sizeof(std::uint32_t)>();
-    add_pair<kBits, 0>(from, words.unit_words, codes, sums);
-    add_pair<kBits, 1>(from, words.unit_words, codes, sums);
-    if constexpr (kPairs == 4) {
-      add_pair<kBits, 2>(from, words.unit_words, codes, sums);
-      add_pair<kBits, 3>(from, words.unit_words, codes, sums);
+    for (std::size_t w = 0; w < words.count; ++w, codes += 32 / kBits, from += kUnit) {
+      // Three lines for four that are read here: numbers are rounded in between.
+      if (w * kTogether % 4 == 0) next.take<3 * kv::kLine>();
+      Dots::add(from, words.unit_words, codes, some);
+    }
+#pragma GCC unroll 8
+    for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 8
+      for (int b = 0; b < kTogether; ++b) {
+#pragma GCC unroll 8
+        for (int p = 0; p < kParts; ++p) sums[q][first + b][p] = Dots::total(some, q, b, p);
+      }
     }
   }
   ahead = next;

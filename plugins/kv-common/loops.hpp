@@ -11,6 +11,7 @@
 // beside it.
 #pragma once
 
+#include "kv-common/read_ahead.hpp"
 #include "kv-common/vectors.hpp"
 
 namespace quiver::kv {
@@ -52,33 +53,6 @@ QUIVER_KV_INLINE void add_products(const Codec& codec, const std::byte* from, st
   }
 }
 
-/// Memory that is read after what a loop reads: asked for line by line beside it, since processors
-/// do not guess what follows where rows are short and pages lie anywhere.
-class ReadAhead {
- public:
-  ReadAhead() = default;
-  QUIVER_KV_INLINE ReadAhead(const std::byte* at, std::size_t size) : at_(at), end_(at + size) {}
-
-  /// Asks for as many bytes as the loop reads at a time.
-  template <std::size_t kBytes>
-  QUIVER_KV_INLINE void take() {
-    if (at_ >= end_) return;
-#pragma GCC unroll 8
-    for (std::size_t i = 0; i < kBytes; i += kLine) __builtin_prefetch(at_ + i, 0, 2);
-    at_ += kBytes;
-  }
-
-  /// Asks for what is left.
-  QUIVER_KV_INLINE void take_rest() {
-    for (; at_ < end_; at_ += kLine) __builtin_prefetch(at_, 0, 2);
-  }
-
- private:
-  static constexpr std::size_t kLine = 64;
-  const std::byte* at_ = nullptr;
-  const std::byte* end_ = nullptr;
-};
-
 /// What the scores of one head are made from.
 struct HeadKeys {
   const std::byte* keys;
@@ -92,9 +66,8 @@ struct HeadKeys {
 /// Scores of kQueries queries with the tokens of kBeside blocks from `block` on.
 template <int kQueries, int kBeside, class Codec>
 void score_blocks(const Codec& codec, const HeadKeys& head, int block, const float* queries,
-                  float* scores, ReadAhead& ahead) {
+                  float* scores, LinesAhead ahead) {
   const Codec local = codec;
-  ReadAhead next = ahead;
   const std::size_t dims = head.dims;
   const std::byte* from = head.keys + static_cast<std::size_t>(block) * head.block_bytes;
   Vec sums[kQueries][kBeside][kParts];
@@ -108,11 +81,10 @@ void score_blocks(const Codec& codec, const HeadKeys& head, int block, const flo
   }
 #pragma GCC unroll 1
   for (std::size_t d = 0; d < dims; ++d) {
-    next.take<kBeside * Codec::kUnitBytes>();
+    ahead.take<kBeside * Codec::kUnitBytes>(d);
     add_products(local, from, head.block_bytes, queries + d, dims, sums);
     from += Codec::kUnitBytes;
   }
-  ahead = next;
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
 #pragma GCC unroll 8
@@ -128,27 +100,6 @@ void score_blocks(const Codec& codec, const HeadKeys& head, int block, const flo
   }
 }
 
-/// Scores of all queries [count, dims] with the tokens first to last of a head; `ahead` is read
-/// next.
-template <class Codec>
-void score_head(const Codec& codec, const HeadKeys& head, const float* queries, int count,
-                float* scores, ReadAhead ahead) {
-  if (head.first >= head.last) return;
-  const int end = (head.last + kUnit - 1) / kUnit;
-  for_passes(count, [&](auto pass, int query) {
-    constexpr int kQueries = decltype(pass)::value;
-    constexpr int kBeside = units_beside(kQueries);
-    const float* from = queries + static_cast<std::size_t>(query) * head.dims;
-    float* to = scores + static_cast<std::size_t>(query) * kTokens;
-    int block = head.first / kUnit;
-    for (; block + kBeside <= end; block += kBeside) {
-      score_blocks<kQueries, kBeside>(codec, head, block, from, to, ahead);
-    }
-    for (; block < end; ++block) score_blocks<kQueries, 1>(codec, head, block, from, to, ahead);
-  });
-  ahead.take_rest();
-}
-
 /// What the sums of one head are made from, for dimensions that lie side by side.
 struct HeadValues {
   const std::byte* values;  ///< The first unit of the first token.
@@ -157,13 +108,55 @@ struct HeadValues {
   int last;
 };
 
+/// What passes of kQueries queries read of some blocks from `keys` on, and of some units of values.
+template <int kQueries, class Codec>
+QUIVER_KV_INLINE Lines key_lines(const std::byte* keys, std::size_t dims) {
+  const std::size_t block_bytes = dims * Codec::kUnitBytes;
+  return stream_lines<units_beside(kQueries)>(keys, block_bytes, block_bytes);
+}
+template <int kQueries, class Codec>
+QUIVER_KV_INLINE Lines value_lines(const HeadValues& head, std::size_t unit) {
+  return row_lines<units_beside(kQueries) * Codec::kUnitBytes>(
+      head.values + unit * Codec::kUnitBytes +
+          static_cast<std::size_t>(head.first) * head.row_bytes,
+      head.row_bytes, head.last - head.first);
+}
+
+/// Scores of all queries [count, dims] with the tokens first to last of a head; `next` is read
+/// next.
+template <class Codec>
+void score_head(const Codec& codec, const HeadKeys& head, const float* queries, int count,
+                float* scores, const HeadValues& next) {
+  if (head.first >= head.last) return;
+  const int end = (head.last + kUnit - 1) / kUnit;
+  for_passes(count, [&](auto pass, int query) {
+    constexpr int kQueries = decltype(pass)::value;
+    constexpr int kBeside = units_beside(kQueries);
+    const float* from = queries + static_cast<std::size_t>(query) * head.dims;
+    float* to = scores + static_cast<std::size_t>(query) * kTokens;
+    const auto lines_of = [&](int block) {
+      return key_lines<kQueries, Codec>(
+          head.keys + static_cast<std::size_t>(block) * head.block_bytes, head.dims);
+    };
+    int block = head.first / kUnit;
+    for (; block + kBeside <= end; block += kBeside) {
+      const bool has_more = block + 2 * kBeside <= end;
+      const Lines then =
+          has_more ? lines_of(block + kBeside) : value_lines<kQueries, Codec>(next, 0);
+      // A second pass finds all of it in a cache.
+      const LinesAhead ahead = query == 0 ? LinesAhead(lines_of(block), then) : LinesAhead();
+      score_blocks<kQueries, kBeside>(codec, head, block, from, to, ahead);
+    }
+    for (; block < end; ++block) score_blocks<kQueries, 1>(codec, head, block, from, to, {});
+  });
+}
+
 /// Adds to kQueries outputs kBeside units of values. `weights` has kTokens a query; outputs lie
 /// `stride` apart.
 template <int kQueries, int kBeside, class Codec>
 void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
-               float* output, std::size_t stride, ReadAhead& ahead) {
+               float* output, std::size_t stride, LinesAhead ahead) {
   const Codec local = codec;
-  ReadAhead next = ahead;
   Vec sums[kQueries][kBeside][kParts];
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
@@ -180,11 +173,10 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
                           static_cast<std::size_t>(head.first) * head.row_bytes;
 #pragma GCC unroll 1
   for (int slot = head.first; slot < head.last; ++slot) {
-    next.take<kBeside * Codec::kUnitBytes>();
+    ahead.take<kBeside * Codec::kUnitBytes>(static_cast<std::size_t>(slot - head.first));
     add_products(local, from, Codec::kUnitBytes, weights + slot, kTokens, sums);
     from += head.row_bytes;
   }
-  ahead = next;
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
 #pragma GCC unroll 8
@@ -201,33 +193,39 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
 /// The same for the last unit, of which only `rest` dimensions exist.
 template <int kQueries, class Codec>
 void add_rest(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
-              float* output, std::size_t stride, std::size_t rest, ReadAhead& ahead) {
+              float* output, std::size_t stride, std::size_t rest) {
   float padded[kQueries * kUnit] = {};
   for (std::size_t q = 0; q < kQueries; ++q) {
     __builtin_memcpy(padded + q * kUnit, output + q * stride, rest * sizeof(float));
   }
-  add_units<kQueries, 1>(codec, head, unit, weights, padded, kUnit, ahead);
+  add_units<kQueries, 1>(codec, head, unit, weights, padded, kUnit, {});
   for (std::size_t q = 0; q < kQueries; ++q) {
     __builtin_memcpy(output + q * stride, padded + q * kUnit, rest * sizeof(float));
   }
 }
 
 /// Adds to kQueries outputs [kQueries, stride] the dimensions from `dim` to `end`; `dim` begins a
-/// unit. `ahead` is read next.
+/// unit. Where the loop asks for memory ahead of what it reads, `next` is read next.
 template <int kQueries, class Codec>
 QUIVER_KV_INLINE void add_dims(const Codec& codec, const HeadValues& head, std::size_t dim,
                                std::size_t end, const float* weights, float* output,
-                               std::size_t stride, ReadAhead& ahead) {
+                               std::size_t stride, bool reads_ahead, const Lines& next) {
   constexpr auto kBeside = static_cast<std::size_t>(units_beside(kQueries));
-  for (; dim + kBeside * kUnit <= end; dim += kBeside * kUnit) {
+  constexpr std::size_t kDims = kBeside * kUnit;
+  const auto lines_of = [&](std::size_t at) {
+    return value_lines<kQueries, Codec>(head, at / kUnit);
+  };
+  for (; dim + kDims <= end; dim += kDims) {
+    const Lines then = dim + 2 * kDims <= end ? lines_of(dim + kDims) : next;
+    const LinesAhead ahead = reads_ahead ? LinesAhead(lines_of(dim), then) : LinesAhead();
     add_units<kQueries, static_cast<int>(kBeside)>(codec, head, dim / kUnit, weights, output + dim,
                                                    stride, ahead);
   }
   for (; dim + kUnit <= end; dim += kUnit) {
-    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, output + dim, stride, ahead);
+    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, output + dim, stride, {});
   }
   if (dim < end) {
-    add_rest<kQueries>(codec, head, dim / kUnit, weights, output + dim, stride, end - dim, ahead);
+    add_rest<kQueries>(codec, head, dim / kUnit, weights, output + dim, stride, end - dim);
   }
 }
 

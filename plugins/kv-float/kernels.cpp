@@ -85,6 +85,12 @@ void write_page(Element element, const KvShape& shape, std::byte* page, int slot
   }
 }
 
+template <class Type, class Call>
+kv::HeadValues values_of(Element element, const Call& call) {
+  return {head_values(element, call.shape, call.page, call.kv_head),
+          row_numbers(call.shape) * sizeof(typename Type::Stored), call.first, call.last};
+}
+
 template <class Type>
 void score_page(Element element, const kv::ScoresCall& call) {
   const auto dims = static_cast<std::size_t>(call.shape.head_dim);
@@ -94,29 +100,25 @@ void score_page(Element element, const kv::ScoresCall& call) {
                           call.first,
                           call.last,
                           nullptr};
-  // What is wanted next are the values of the same tokens.
-  const kv::ReadAhead values{head_values(element, call.shape, call.page, call.kv_head),
-                             value_bytes(element, call.shape)};
-  kv::score_head(Type{}, head, call.queries, call.query_count, call.scores, values);
+  kv::score_head(Type{}, head, call.queries, call.query_count, call.scores,
+                 values_of<Type>(element, call));
 }
 
 template <class Type>
 void accumulate_page(Element element, const kv::AccumulateCall& call) {
   const auto dims = static_cast<std::size_t>(call.shape.head_dim);
-  const kv::HeadValues head{head_values(element, call.shape, call.page, call.kv_head),
-                            row_numbers(call.shape) * sizeof(typename Type::Stored), call.first,
-                            call.last};
-  kv::ReadAhead ahead{};
-  if (call.next != nullptr) {
-    ahead = {head_keys(element, call.shape, call.next, call.kv_head),
-             key_bytes(element, call.shape)};
-  }
+  const kv::HeadValues head = values_of<Type>(element, call);
   kv::for_passes(call.query_count, [&](auto pass, int query) {
+    constexpr int kQueries = decltype(pass)::value;
     const auto q = static_cast<std::size_t>(query);
-    kv::add_dims<decltype(pass)::value>(Type{}, head, 0, dims, call.weights + q * kTokens,
-                                        call.output + q * dims, dims, ahead);
+    kv::Lines next;
+    if (call.next != nullptr) {
+      next = kv::key_lines<kQueries, Type>(head_keys(element, call.shape, call.next, call.kv_head),
+                                           dims);
+    }
+    kv::add_dims<kQueries>(Type{}, head, 0, dims, call.weights + q * kTokens,
+                           call.output + q * dims, dims, query == 0, next);
   });
-  ahead.take_rest();
 }
 
 void write(Element element, const KvShape& shape, std::byte* page, int slot, const float* keys,
