@@ -181,7 +181,14 @@ Logits Engine::logits_of(ForwardOps& ops, Tensor hidden, std::span<const int> ro
       ops.values(model_->text().logits(ops, ops.select_rows(hidden, rows)));
   logits.rows = static_cast<int>(rows.size());
   logits.values = std::move(spare_logits_);
-  logits.values.assign(values.begin(), values.end());
+  logits.values.resize(values.size());
+  // A large vocabulary is a megabyte a row.
+  const auto parts = static_cast<std::size_t>(threads_.threads());
+  threads_.run(threads_.threads(), [&](int task, int) {
+    const std::size_t begin = values.size() * static_cast<std::size_t>(task) / parts;
+    const std::size_t end = values.size() * (static_cast<std::size_t>(task) + 1) / parts;
+    std::copy(values.begin() + begin, values.begin() + end, logits.values.begin() + begin);
+  });
   return logits;
 }
 
