@@ -31,7 +31,7 @@ Slots visible(const AttentionTile& tile, int row, int page) {
 /// Adds the total of a query's step, and scales down what it has where its top rose from `before`.
 void add_total(const SoftmaxState& state, int query, std::size_t dim, float before, float total) {
   const float top = state.tops[query];
-  if (before < top) {
+  if (before < top && before != kNone) {
     const float factor = std::exp(before - top);
     state.totals[query] *= factor;
     float* sums = state.sums + static_cast<std::size_t>(query) * dim;

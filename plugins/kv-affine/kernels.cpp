@@ -71,48 +71,54 @@ void add_piece(const Piece<kQueries>& piece, const Rounded& queries, float* scor
   add_scores(piece, queries, sums, scores);
 }
 
-/// Where the piece from dimension `at` and word `word` on begins in a block.
-template <int kQueries>
-void place(const Layout& layout, const Head& head, std::size_t at, std::size_t word, int block,
-           Piece<kQueries>& piece) {
-  const auto b = static_cast<std::size_t>(block);
-  piece.words.first = head.keys + b * piece.words.unit_words + word * kUnit;
-  piece.parameters =
-      head.key_parameters + b * piece.block_parameters + at / layout.group * 2 * kUnit;
-}
-
 template <int kBits, int kQueries>
 void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall& call, int query,
                    kv::PartAhead& ahead) {
   constexpr std::size_t kCodes = 32 / kBits;
   constexpr int kBeside = kv::units_beside(kQueries);
   const int end = (call.last + kUnit - 1) / kUnit;
-  float scores[kQueries * kTokens];
+  float local[kQueries * kTokens];
+  float* target = call.scores + static_cast<std::size_t>(query) * kTokens;
+  // Units of which some tokens are not wanted are computed whole.
+  const bool is_whole = call.first % kUnit == 0 && call.last % kUnit == 0;
+  float* scores = is_whole ? target : local;
   Rounded rounded;
   const float* queries = call.queries + static_cast<std::size_t>(query) * layout.dims;
   Piece<kQueries> piece{};
   piece.words.unit_words = layout.key_words * kUnit;
   piece.block_parameters = layout.groups * 2 * kUnit;
+  const std::uint16_t* parameters = head.key_parameters;
   std::size_t word = 0;
-  for (std::size_t at = 0, count = 0; at < layout.dims; at += count, word += piece.words.count) {
-    const std::size_t left = layout.group - at % layout.group;
+  for (std::size_t at = 0, in_group = 0, count = 0; at < layout.dims; at += count) {
+    const std::size_t left = layout.group - in_group;
     count = left < kPiece ? left : kPiece;
     piece.words.count = (count + kCodes - 1) / kCodes;
     piece.is_first = at == 0;
     round_numbers<kBits>(queries + at, layout.dims, count, rounded, piece.totals, ahead);
+    const auto place = [&](int block) {
+      const auto b = static_cast<std::size_t>(block);
+      piece.words.first = head.keys + b * piece.words.unit_words + word * kUnit;
+      piece.parameters = parameters + b * piece.block_parameters;
+    };
     int block = call.first / kUnit;
     for (; block + kBeside <= end; block += kBeside) {
-      place(layout, head, at, word, block, piece);
+      place(block);
       add_piece<kBits, kQueries, kBeside>(piece, rounded, scores + block * kUnit, ahead);
     }
     for (; block < end; ++block) {
-      place(layout, head, at, word, block, piece);
+      place(block);
       add_piece<kBits, kQueries, 1>(piece, rounded, scores + block * kUnit, ahead);
     }
+    word += piece.words.count;
+    in_group += count;
+    if (in_group < layout.group) continue;
+    in_group = 0;
+    parameters += 2 * kUnit;
   }
+  if (is_whole) return;
   for (int q = 0; q < kQueries; ++q) {
-    float* to = call.scores + static_cast<std::size_t>(query + q) * kTokens;
-    __builtin_memcpy(to + call.first, scores + q * kTokens + call.first,
+    const int at = q * kTokens + call.first;
+    __builtin_memcpy(target + at, local + at,
                      static_cast<std::size_t>(call.last - call.first) * sizeof(float));
   }
 }

@@ -47,21 +47,21 @@ struct Layout {
   constexpr std::size_t head_bytes() const { return key_bytes + value_bytes + 2 * parameter_bytes; }
 };
 
-/// The asked group where it divides the head, else the smaller one, else the whole head.
-constexpr std::size_t group_of(std::size_t dims, int asked) {
-  const auto group = static_cast<std::size_t>(asked);
-  if (dims % group == 0) return group;
-  return group > 32 && dims % 32 == 0 ? 32 : dims;
+/// The asked group where it divides the head, else the smaller one, else the whole head. Groups
+/// that are asked for are powers of two: pages are read too often to divide.
+constexpr std::size_t group_of(std::size_t dims, std::size_t asked) {
+  if ((dims & (asked - 1)) == 0) return asked;
+  return asked > 32 && (dims & 31U) == 0 ? 32 : dims;
 }
 
 constexpr Layout layout_of(const Format& format, const KvShape& shape) {
   constexpr std::size_t kTokens = KvStrategy::kTokens;
   Layout layout{};
   layout.dims = static_cast<std::size_t>(shape.head_dim);
-  layout.group = group_of(layout.dims, format.group);
-  layout.groups = layout.dims / layout.group;
-  const auto codes_of_word = static_cast<std::size_t>(32 / format.key_bits);
-  layout.key_words = (layout.dims + codes_of_word - 1) / codes_of_word;
+  layout.group = group_of(layout.dims, static_cast<std::size_t>(format.group));
+  layout.groups = layout.group == layout.dims ? 1 : layout.dims >> __builtin_ctzll(layout.group);
+  const std::size_t codes_of_word = format.key_bits == 8 ? 4 : 8;
+  layout.key_words = (layout.dims + codes_of_word - 1) >> (codes_of_word == 4 ? 2 : 3);
   layout.key_bytes = layout.key_words * 4 * kTokens;
   layout.value_bytes =
       (layout.dims + 15) / 16 * 2 * static_cast<std::size_t>(format.value_bits) * kTokens;

@@ -99,8 +99,9 @@ QUIVER_KV_INLINE void sum_words(const Words& words, const Rounded& queries, kv::
     const std::uint32_t* from = words.first + static_cast<std::size_t>(first) * words.unit_words;
 #pragma GCC unroll 1
     for (std::size_t w = 0; w < words.count; ++w, codes += 32 / kBits, from += kUnit) {
-      // Three lines for four that are read here: numbers are rounded in between.
-      if (w * kTogether % 4 == 0) next.take<3 * kv::kLine>();
+      // Less than what is read here: some are asked for while numbers are rounded, and some arrive
+      // during what follows the last loop.
+      if (w * kTogether % 4 == 0 && w + 2 < words.count) next.take<3 * kv::kLine>();
       Dots::add(from, words.unit_words, codes, some);
     }
 #pragma GCC unroll 8
