@@ -64,10 +64,11 @@ struct HeadKeys {
 };
 
 /// Scores of kQueries queries with the tokens of kBeside blocks from `block` on.
-template <int kQueries, int kBeside, class Codec>
+template <int kQueries, int kBeside, class Codec, class Ahead>
 void score_blocks(const Codec& codec, const HeadKeys& head, int block, const float* queries,
-                  float* scores, LinesAhead ahead) {
+                  float* scores, Ahead& ahead) {
   const Codec local = codec;
+  Ahead next = ahead;
   const std::size_t dims = head.dims;
   const std::byte* from = head.keys + static_cast<std::size_t>(block) * head.block_bytes;
   Vec sums[kQueries][kBeside][kParts];
@@ -81,10 +82,11 @@ void score_blocks(const Codec& codec, const HeadKeys& head, int block, const flo
   }
 #pragma GCC unroll 1
   for (std::size_t d = 0; d < dims; ++d) {
-    ahead.take<kBeside * Codec::kUnitBytes>(d);
+    next.template take<kBeside * Codec::kUnitBytes>(d);
     add_products(local, from, head.block_bytes, queries + d, dims, sums);
     from += Codec::kUnitBytes;
   }
+  ahead = next;
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
 #pragma GCC unroll 8
@@ -108,6 +110,11 @@ struct HeadValues {
   int last;
 };
 
+/// Whether passes of kQueries queries read values by whole lines. Narrower strips find half of
+/// their lines in a cache and then none, which is no pace to ask for others at.
+template <int kQueries, class Codec>
+constexpr bool kReadsLines = units_beside(kQueries) * Codec::kUnitBytes >= kLine;
+
 /// What passes of kQueries queries read of some blocks from `keys` on, and of some units of values.
 template <int kQueries, class Codec>
 QUIVER_KV_INLINE Lines key_lines(const std::byte* keys, std::size_t dims) {
@@ -122,41 +129,53 @@ QUIVER_KV_INLINE Lines value_lines(const HeadValues& head, std::size_t unit) {
       head.row_bytes, head.last - head.first);
 }
 
-/// Scores of all queries [count, dims] with the tokens first to last of a head; `next` is read
+/// Scores of all queries [count, dims] with the tokens first to last of a head; `values` are read
 /// next.
 template <class Codec>
 void score_head(const Codec& codec, const HeadKeys& head, const float* queries, int count,
-                float* scores, const HeadValues& next) {
+                float* scores, const HeadValues& values) {
   if (head.first >= head.last) return;
   const int end = (head.last + kUnit - 1) / kUnit;
+  const auto row = [&](int slot) {
+    return values.values + static_cast<std::size_t>(slot) * values.row_bytes;
+  };
+  PartAhead part(row(values.first), static_cast<std::size_t>(row(values.last) - row(values.first)));
   for_passes(count, [&](auto pass, int query) {
     constexpr int kQueries = decltype(pass)::value;
     constexpr int kBeside = units_beside(kQueries);
     const float* from = queries + static_cast<std::size_t>(query) * head.dims;
     float* to = scores + static_cast<std::size_t>(query) * kTokens;
-    const auto lines_of = [&](int block) {
-      return key_lines<kQueries, Codec>(
-          head.keys + static_cast<std::size_t>(block) * head.block_bytes, head.dims);
-    };
     int block = head.first / kUnit;
     for (; block + kBeside <= end; block += kBeside) {
-      const bool has_more = block + 2 * kBeside <= end;
-      const Lines then =
-          has_more ? lines_of(block + kBeside) : value_lines<kQueries, Codec>(next, 0);
-      // A second pass finds all of it in a cache.
-      const LinesAhead ahead = query == 0 ? LinesAhead(lines_of(block), then) : LinesAhead();
-      score_blocks<kQueries, kBeside>(codec, head, block, from, to, ahead);
+      if constexpr (kReadsLines<kQueries, Codec>) {
+        const auto lines_of = [&](int first) {
+          return key_lines<kQueries, Codec>(
+              head.keys + static_cast<std::size_t>(first) * head.block_bytes, head.dims);
+        };
+        const bool has_more = block + 2 * kBeside <= end;
+        const Lines then =
+            has_more ? lines_of(block + kBeside) : value_lines<kQueries, Codec>(values, 0);
+        // A second pass finds all of it in a cache.
+        LinesAhead ahead = query == 0 ? LinesAhead(lines_of(block), then) : LinesAhead();
+        score_blocks<kQueries, kBeside>(codec, head, block, from, to, ahead);
+      } else {
+        score_blocks<kQueries, kBeside>(codec, head, block, from, to, part);
+      }
     }
-    for (; block < end; ++block) score_blocks<kQueries, 1>(codec, head, block, from, to, {});
+    PartAhead none;
+    for (; block < end; ++block) score_blocks<kQueries, 1>(codec, head, block, from, to, none);
+    if (kReadsLines<kQueries, Codec>) part = {};
   });
+  part.take_rest();
 }
 
 /// Adds to kQueries outputs kBeside units of values. `weights` has kTokens a query; outputs lie
 /// `stride` apart.
-template <int kQueries, int kBeside, class Codec>
+template <int kQueries, int kBeside, class Codec, class Ahead>
 void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
-               float* output, std::size_t stride, LinesAhead ahead) {
+               float* output, std::size_t stride, Ahead& ahead) {
   const Codec local = codec;
+  Ahead next = ahead;
   Vec sums[kQueries][kBeside][kParts];
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
@@ -173,10 +192,11 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
                           static_cast<std::size_t>(head.first) * head.row_bytes;
 #pragma GCC unroll 1
   for (int slot = head.first; slot < head.last; ++slot) {
-    ahead.take<kBeside * Codec::kUnitBytes>(static_cast<std::size_t>(slot - head.first));
+    next.template take<kBeside * Codec::kUnitBytes>(static_cast<std::size_t>(slot - head.first));
     add_products(local, from, Codec::kUnitBytes, weights + slot, kTokens, sums);
     from += head.row_bytes;
   }
+  ahead = next;
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
 #pragma GCC unroll 8
@@ -198,31 +218,44 @@ void add_rest(const Codec& codec, const HeadValues& head, std::size_t unit, cons
   for (std::size_t q = 0; q < kQueries; ++q) {
     __builtin_memcpy(padded + q * kUnit, output + q * stride, rest * sizeof(float));
   }
-  add_units<kQueries, 1>(codec, head, unit, weights, padded, kUnit, {});
+  PartAhead none;
+  add_units<kQueries, 1>(codec, head, unit, weights, padded, kUnit, none);
   for (std::size_t q = 0; q < kQueries; ++q) {
     __builtin_memcpy(output + q * stride, padded + q * kUnit, rest * sizeof(float));
   }
 }
 
 /// Adds to kQueries outputs [kQueries, stride] the dimensions from `dim` to `end`; `dim` begins a
-/// unit. Where the loop asks for memory ahead of what it reads, `next` is read next.
+/// unit. `next` are the keys that are read next, of which the first pass leaves nothing to others
+/// where it asks for lines in its own way.
 template <int kQueries, class Codec>
 QUIVER_KV_INLINE void add_dims(const Codec& codec, const HeadValues& head, std::size_t dim,
                                std::size_t end, const float* weights, float* output,
-                               std::size_t stride, bool reads_ahead, const Lines& next) {
+                               std::size_t stride, bool is_first_pass, PartAhead& next) {
   constexpr auto kBeside = static_cast<std::size_t>(units_beside(kQueries));
   constexpr std::size_t kDims = kBeside * kUnit;
-  const auto lines_of = [&](std::size_t at) {
+  [[maybe_unused]] const auto lines_of = [&](std::size_t at) {
     return value_lines<kQueries, Codec>(head, at / kUnit);
   };
   for (; dim + kDims <= end; dim += kDims) {
-    const Lines then = dim + 2 * kDims <= end ? lines_of(dim + kDims) : next;
-    const LinesAhead ahead = reads_ahead ? LinesAhead(lines_of(dim), then) : LinesAhead();
-    add_units<kQueries, static_cast<int>(kBeside)>(codec, head, dim / kUnit, weights, output + dim,
-                                                   stride, ahead);
+    const std::size_t unit = dim / kUnit;
+    if constexpr (kReadsLines<kQueries, Codec>) {
+      Lines then;
+      if (dim + 2 * kDims <= end) {
+        then = lines_of(dim + kDims);
+      } else if (next.begin() != nullptr) {
+        then = key_lines<kQueries, Codec>(next.begin(), end);
+        next = {};
+      }
+      LinesAhead ahead = is_first_pass ? LinesAhead(lines_of(dim), then) : LinesAhead();
+      add_units<kQueries, kBeside>(codec, head, unit, weights, output + dim, stride, ahead);
+    } else {
+      add_units<kQueries, kBeside>(codec, head, unit, weights, output + dim, stride, next);
+    }
   }
+  PartAhead none;
   for (; dim + kUnit <= end; dim += kUnit) {
-    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, output + dim, stride, {});
+    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, output + dim, stride, none);
   }
   if (dim < end) {
     add_rest<kQueries>(codec, head, dim / kUnit, weights, output + dim, stride, end - dim);

@@ -108,17 +108,17 @@ template <class Type>
 void accumulate_page(Element element, const kv::AccumulateCall& call) {
   const auto dims = static_cast<std::size_t>(call.shape.head_dim);
   const kv::HeadValues head = values_of<Type>(element, call);
+  kv::PartAhead next;
+  if (call.next != nullptr) {
+    next = {head_keys(element, call.shape, call.next, call.kv_head),
+            key_bytes(element, call.shape)};
+  }
   kv::for_passes(call.query_count, [&](auto pass, int query) {
-    constexpr int kQueries = decltype(pass)::value;
     const auto q = static_cast<std::size_t>(query);
-    kv::Lines next;
-    if (call.next != nullptr) {
-      next = kv::key_lines<kQueries, Type>(head_keys(element, call.shape, call.next, call.kv_head),
-                                           dims);
-    }
-    kv::add_dims<kQueries>(Type{}, head, 0, dims, call.weights + q * kTokens,
-                           call.output + q * dims, dims, query == 0, next);
+    kv::add_dims<decltype(pass)::value>(Type{}, head, 0, dims, call.weights + q * kTokens,
+                                        call.output + q * dims, dims, query == 0, next);
   });
+  next.take_rest();
 }
 
 void write(Element element, const KvShape& shape, std::byte* page, int slot, const float* keys,

@@ -186,19 +186,19 @@ void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
   find_factors(head.value_lengths, layout.dims, call.first, call.last, factors);
   const Codes<kBits> codes{kv::LookUp<kBits>(entries)};
   const kv::HeadValues values{head.values, layout.value_row, call.first, call.last};
+  kv::PartAhead next;
+  if (call.next != nullptr) {
+    next = {head_of(layout, call.next, call.kv_head).keys, layout.key_bytes};
+  }
   kv::for_passes(call.query_count, [&](auto pass, int query) {
     constexpr int kQueries = decltype(pass)::value;
     const auto q = static_cast<std::size_t>(query);
-    kv::Lines next;
-    if (call.next != nullptr) {
-      next = kv::key_lines<kQueries, Codes<kBits>>(head_of(layout, call.next, call.kv_head).keys,
-                                                   layout.dims);
-    }
     alignas(64) float folded[kMostQueries * kTokens];
     kv::fold_weights<kQueries>(call.weights + q * kTokens, factors, call.first, call.last, folded);
     kv::add_dims<kQueries>(codes, values, 0, layout.dims, folded, call.output + q * layout.dims,
                            layout.dims, query == 0, next);
   });
+  next.take_rest();
 }
 
 void write(const Format& format, const KvShape& shape, const Turn& key_turn, const Turn& value_turn,
