@@ -1,8 +1,10 @@
 // Measures what this machine reads and computes at most, with the given numbers of threads at once.
 // Prints one line of JSON: by threads, then by pattern, billions a second of wall time and of CPU.
-// With --turns it prints a line, and then reads memory once by each pattern for each line of input.
+// With --turns it prints a line, and then for each line of input, a number of seconds, what it
+// reads in so long by the fastest pattern, in GB/s.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -12,6 +14,7 @@
 #include <vector>
 
 #include "core/eval/machine_limits.hpp"
+#include "core/eval/machine_loops.hpp"
 
 namespace {
 
@@ -30,13 +33,31 @@ int threads_of(const char* word) {
   std::exit(2);
 }
 
-/// Lets programs that are compared with the read limit take turns with its measurement.
+/// The pattern that is fastest in most of some runs: one run may be lucky.
+quiver::ReadLimit fastest_pattern(quiver::ReadMeter& meter) {
+  constexpr int kRuns = 15;
+  quiver::ReadLimit fastest{};
+  double most = 0;
+  for (const quiver::ReadLimit& pattern : quiver::read_limits()) {
+    std::vector<double> rates;
+    for (int i = 0; i < kRuns; ++i) rates.push_back(meter.read(pattern).wall);
+    std::ranges::nth_element(rates, rates.begin() + kRuns / 2);
+    if (rates[kRuns / 2] <= most) continue;
+    most = rates[kRuns / 2];
+    fastest = pattern;
+  }
+  return fastest;
+}
+
+/// Lets programs that are compared with the read limit take turns with its measurement: each line
+/// says for how many seconds, as long as theirs take.
 void read_in_turns(int threads) {
   quiver::ReadMeter meter(threads);
+  const quiver::ReadLimit pattern = fastest_pattern(meter);
   fmt::print("ready\n");
   std::fflush(stdout);
   for (std::string line; std::getline(std::cin, line);) {
-    fmt::print("{}\n", rates_json(meter.read()).dump());
+    fmt::print("{}\n", meter.read_for(pattern, std::atof(line.c_str())).wall / 1e9);
     std::fflush(stdout);
   }
 }

@@ -4,9 +4,9 @@
     long_context.py FOLDER --models affine4-g64,Q4_0 --kv f16 --kv affine:bits=8 --peer-kv f16 --peer-kv q8_0
 
 Every program with every cache format is a process that reads its context first. When all are ready they decode in
-turns, round by round, and memory is read once by each pattern in each round: short turns and many rounds, so that a
-machine whose speed changes is as fast for the one as for the others. With --fed N a context is that of N tokens,
-copied until it is long enough: the time of a token depends on how much it sees, not on what.
+turns, round by round, and in each round memory is read for as long as the first of them takes: short turns and many
+rounds, so that a machine whose speed changes is as fast for the one as for the others. With --fed N a context is that
+of N tokens, copied until it is long enough: the time of a token depends on how much it sees, not on what.
 """
 
 from __future__ import annotations
@@ -60,9 +60,9 @@ class Process:
             raise SystemExit(f"{self.label} ended with exit status {self.process.wait()}")
         return line
 
-    def take_turn(self) -> str:
+    def take_turn(self, words: str = "") -> str:
         assert self.process.stdin
-        self.process.stdin.write("\n")
+        self.process.stdin.write(words + "\n")
         self.process.stdin.flush()
         return self.line()
 
@@ -97,12 +97,6 @@ def open_process(words: list[str], environment: dict[str, str]) -> subprocess.Po
     return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
 
 
-def read_limits(reads: list[dict[str, Any]]) -> list[float]:
-    """Of each round, by the pattern that is fastest in most: a program has one way to read, and no better luck."""
-    best = max(reads[0], key=lambda pattern: statistics.median(rates[pattern]["wall"] for rates in reads))
-    return [rates[best]["wall"] for rates in reads]
-
-
 def print_table(turns: list[Turn], limits: list[float], gen: int) -> None:
     limit = statistics.median(limits)
     print(f"read limit {limit:.1f} GB/s ({min(limits):.1f} to {max(limits):.1f})\n")
@@ -135,16 +129,15 @@ def main() -> None:
     meter = Process("bench_roofline", open_process(
         [str(options.bin / "bench_roofline"), "--turns", str(options.threads)], dict(os.environ)))
     meter.line()
-    reads = []
+    limits: list[float] = []
     for index in range(options.rounds):
         print(f"round {index + 1} of {options.rounds}", file=sys.stderr)
-        reads.append(json.loads(meter.take_turn()))
+        limits.append(float(meter.take_turn(str(turns[0].seconds[-1] if turns[0].seconds else 0.1))))
         for turn in turns[index % len(turns):] + turns[:index % len(turns)]:
             turn.decode()
     meter.close()
     for turn in turns:
         turn.end()
-    limits = read_limits(reads)
     print_table(turns, limits, options.gen)
     if options.json:
         rows = [{"program": turn.label, "seconds": turn.seconds, "report": turn.report} for turn in turns]

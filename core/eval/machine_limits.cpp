@@ -51,8 +51,14 @@ MachineRate measure(const char* name, int threads, const std::function<double(in
 }
 
 /// Other work on the machine only ever slows a run down.
-MachineRate better(const MachineRate& one, const MachineRate& other) {
-  return {one.name, std::max(one.wall, other.wall), std::max(one.cpu, other.cpu)};
+MachineRate best_of(const std::function<MachineRate()>& run) {
+  MachineRate best = run();
+  for (int repetition = 1; repetition < kRepetitions; ++repetition) {
+    const MachineRate rate = run();
+    best.wall = std::max(best.wall, rate.wall);
+    best.cpu = std::max(best.cpu, rate.cpu);
+  }
+  return best;
 }
 
 /// The loops that stand for a table's instructions.
@@ -82,15 +88,35 @@ class ReadMeter::Buffer {
 
   /// Reads the `index`th of `count` parts, which begins at a multiple of a cache line, as the loops
   /// want it. Returns its bytes.
-  double read(ReadLoop loop, int index, int count) const {
-    const std::size_t size = size_ / static_cast<std::size_t>(count) / 64 * 64;
-    const std::size_t begin = static_cast<std::size_t>(index) * size;
-    std::uint64_t sum = loop({static_cast<const std::byte*>(bytes_) + begin, size});
-    __asm__ volatile("" : "+r"(sum));
-    return static_cast<double>(size);
+  double read(ReadLoop loop, int index, int count) const { return read(loop, part(index, count)); }
+
+  /// Reads the part piece by piece, again and again, for so long.
+  double read_for(ReadLoop loop, int index, int count, double seconds) const {
+    constexpr std::size_t kPiece = std::size_t{8} << 20U;  // a fraction of a millisecond
+    const std::span<const std::byte> all = part(index, count);
+    const std::size_t size = std::min(kPiece, all.size());
+    const Stopwatch watch;
+    double bytes = 0;
+    std::size_t at = 0;
+    do {
+      bytes += read(loop, all.subspan(at, size));
+      at = at + 2 * size <= all.size() ? at + size : 0;
+    } while (watch.read().wall < seconds);
+    return bytes;
   }
 
  private:
+  std::span<const std::byte> part(int index, int count) const {
+    const std::size_t size = size_ / static_cast<std::size_t>(count) / 64 * 64;
+    return {static_cast<const std::byte*>(bytes_) + static_cast<std::size_t>(index) * size, size};
+  }
+
+  static double read(ReadLoop loop, std::span<const std::byte> bytes) {
+    std::uint64_t sum = loop(bytes);
+    __asm__ volatile("" : "+r"(sum));
+    return static_cast<double>(bytes.size());
+  }
+
   std::size_t size_;
   void* bytes_;
 };
@@ -99,31 +125,26 @@ ReadMeter::ReadMeter(int threads) : threads_(threads), buffer_(std::make_unique<
 
 ReadMeter::~ReadMeter() = default;
 
-std::vector<MachineRate> ReadMeter::read() {
-  std::vector<MachineRate> rates;
-  for (const ReadLimit& limit : read_limits()) {
-    rates.push_back(measure(limit.name, threads_, [&](int thread) {
-      return buffer_->read(limit.loop, thread, threads_);
-    }));
-  }
-  return rates;
+MachineRate ReadMeter::read(const ReadLimit& pattern) {
+  return measure(pattern.name, threads_,
+                 [&](int thread) { return buffer_->read(pattern.loop, thread, threads_); });
+}
+
+MachineRate ReadMeter::read_for(const ReadLimit& pattern, double seconds) {
+  return measure(pattern.name, threads_, [&](int thread) {
+    return buffer_->read_for(pattern.loop, thread, threads_, seconds);
+  });
 }
 
 std::vector<MachineRate> measure_machine(int threads) {
+  std::vector<MachineRate> rates;
   ReadMeter meter(threads);
-  std::vector<MachineRate> rates = meter.read();
-  for (int repetition = 1; repetition < kRepetitions; ++repetition) {
-    const std::vector<MachineRate> again = meter.read();
-    for (std::size_t i = 0; i < rates.size(); ++i) rates[i] = better(rates[i], again[i]);
+  for (const ReadLimit& limit : read_limits()) {
+    rates.push_back(best_of([&] { return meter.read(limit); }));
   }
   for (const ArithmeticLimit& limit : arithmetic_limits()) {
-    const auto run = [&] {
-      return measure(limit.name, threads, [&](int) { return limit.loop(); });
-    };
-    rates.push_back(run());
-    for (int repetition = 1; repetition < kRepetitions; ++repetition) {
-      rates.back() = better(rates.back(), run());
-    }
+    rates.push_back(
+        best_of([&] { return measure(limit.name, threads, [&](int) { return limit.loop(); }); }));
   }
   return rates;
 }

@@ -19,6 +19,8 @@ struct MachineRate {
   double cpu = 0;
 };
 
+struct ReadLimit;  // machine_loops.hpp
+
 /// Reads memory with `threads` threads at once, again and again: to stand between runs of what it
 /// is compared with, where the machine's speed changes from second to second. Holds twice what the
 /// last cache does, at least 256 MiB. Not thread-safe.
@@ -30,8 +32,11 @@ class ReadMeter {
   ReadMeter(const ReadMeter&) = delete;
   ReadMeter& operator=(const ReadMeter&) = delete;
 
-  /// One run of each reading pattern of machine_loops.hpp over all of it.
-  std::vector<MachineRate> read();
+  /// One run of a pattern of machine_loops.hpp over all of it.
+  MachineRate read(const ReadLimit& pattern);
+
+  /// The same for some time, in one go: threads are not started anew in between.
+  MachineRate read_for(const ReadLimit& pattern, double seconds);
 
  private:
   class Buffer;
