@@ -1,5 +1,6 @@
 // Runs forward passes of a text model over the rows of any number of sequences.
 #include "core/decode/engine.hpp"
+#include "core/ops/forward_ops_inline.hpp"
 
 #include <fmt/format.h>
 
@@ -183,10 +184,11 @@ Logits Engine::logits_of(ForwardOps& ops, Tensor hidden, std::span<const int> ro
   logits.values = std::move(spare_logits_);
   logits.values.resize(values.size());
   // A large vocabulary is a megabyte a row.
-  const auto parts = static_cast<std::size_t>(threads_.threads());
-  threads_.run(threads_.threads(), [&](int task, int) {
-    const std::size_t begin = values.size() * static_cast<std::size_t>(task) / parts;
-    const std::size_t end = values.size() * (static_cast<std::size_t>(task) + 1) / parts;
+  const int parts = values.size() > kWorthSharing ? threads_.threads() : 1;
+  threads_.run(parts, [&](int part, int) {
+    const auto count = static_cast<std::size_t>(parts);
+    const std::size_t begin = values.size() * static_cast<std::size_t>(part) / count;
+    const std::size_t end = values.size() * (static_cast<std::size_t>(part) + 1) / count;
     std::copy(values.begin() + begin, values.begin() + end, logits.values.begin() + begin);
   });
   return logits;
