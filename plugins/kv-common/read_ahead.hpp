@@ -1,8 +1,8 @@
 // Fetching from memory what loops over a page read next, while they compute.
 //
 // Pages lie anywhere and their parts are short, so that no processor's own prefetcher follows well.
-// Loops ask for lines themselves, at the pace at which they read others: memory answers no faster,
-// and what it has not answered holds up loops that find their own lines in a cache.
+// Loops ask for lines themselves, at about the pace at which they read others: memory answers no
+// faster.
 #pragma once
 
 #include <cstddef>
