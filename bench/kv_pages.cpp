@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdlib>
 #include <filesystem>
@@ -23,6 +24,7 @@ using quiver::KvShape;
 using quiver::KvStrategy;
 
 constexpr int kTokens = KvStrategy::kTokens;
+constexpr int kPagesTogether = 8;  ///< As attention hands them over.
 
 std::vector<float> random_floats(std::size_t count) {
   std::mt19937 generator(7);
@@ -51,7 +53,15 @@ class Pages {
     }
   }
 
-  const std::byte* page(std::size_t index) const { return bytes_.get() + index * page_bytes_; }
+  std::byte* page(std::size_t index) { return bytes_.get() + index * page_bytes_; }
+  /// kPagesTogether pages.
+  std::array<const std::byte*, kPagesTogether> from(std::size_t index) const {
+    std::array<const std::byte*, kPagesTogether> result{};
+    for (std::size_t i = 0; i < kPagesTogether; ++i) {
+      result[i] = bytes_.get() + (index + i) * page_bytes_;
+    }
+    return result;
+  }
   std::size_t page_bytes() const { return page_bytes_; }
 
  private:
@@ -78,16 +88,18 @@ void measure(benchmark::State& state, const Work& work, double flops) {
                                              static_cast<std::size_t>(work.head_dim));
   work.strategy->transform_queries(shape, queries.data(), work.queries);
   std::vector<float> weights =
-      random_floats(static_cast<std::size_t>(work.queries) * static_cast<std::size_t>(kTokens));
+      random_floats(static_cast<std::size_t>(work.queries * kTokens * kPagesTogether));
   for (auto _ : state) {
-    for (std::size_t i = 0; i < count; ++i) {
+    for (std::size_t i = 0; i < count; i += kPagesTogether) {
+      const std::array<const std::byte*, kPagesTogether> some = pages.from(i);
+      const KvStrategy::Slots slots{some, 0, 0, kTokens * kPagesTogether};
       if (work.part != Part::sums) {
-        work.strategy->scores(shape, pages.page(i), 0, 0, kTokens, queries.data(), work.queries,
-                              weights.data());
+        work.strategy->scores(shape, slots, queries.data(), work.queries, weights.data());
       }
       if (work.part != Part::scores) {
-        work.strategy->accumulate(shape, pages.page(i), 0, 0, kTokens, weights.data(), work.queries,
-                                  queries.data(), i + 1 < count ? pages.page(i + 1) : nullptr);
+        const std::size_t next = i + kPagesTogether;
+        work.strategy->accumulate(shape, slots, weights.data(), work.queries, queries.data(),
+                                  next < count ? pages.from(next)[0] : nullptr);
       }
     }
     benchmark::ClobberMemory();
@@ -110,7 +122,7 @@ void write_tokens(benchmark::State& state, const KvStrategy& strategy, int head_
   const KvShape shape{1, head_dim};
   Pages pages(strategy, shape, 1);
   const std::vector<float> token = random_floats(static_cast<std::size_t>(head_dim));
-  auto* page = const_cast<std::byte*>(pages.page(0));
+  std::byte* page = pages.page(0);
   int slot = 0;
   for (auto _ : state) {
     strategy.write(shape, page, slot, token, token);
@@ -128,7 +140,7 @@ void add(const quiver::PluginRegistry& registry, const std::string& name,
     for (const auto& [part, part_name] :
          {std::pair(Part::scores, "scores"), {Part::sums, "sums"}, {Part::both, "both"}}) {
       for (const int queries : {1, 3, 4, 8, 32}) {
-        // 4096 tokens of one head fit the second cache; 2^18 of them no cache.
+        // 4096 tokens of one head fit a cache in most forms; 2^18 of them none of usual size.
         for (const int tokens : {4096, 1 << 18}) {
           if (tokens > 4096 && (queries > 4 || part != Part::both)) continue;
           const Work work{strategy, part, head_dim, queries, tokens};

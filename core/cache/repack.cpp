@@ -32,17 +32,18 @@ void repack(const KvShape& shape, const PageOf<const std::byte>& from, const Pag
   from.strategy.transform_queries(shape, directions, shape.head_dim);
   std::fill_n(values, kTokens * width, 0.0F);
   const std::array<float, kTokens> ones = filled_with_ones();
+  const std::array<const std::byte*, 1> page{from.bytes};
   for (std::size_t head = 0; head < heads; ++head) {
     const auto kv_head = static_cast<int>(head);
-    from.strategy.scores(shape, from.bytes, kv_head, 0, KvStrategy::kTokens, directions,
-                         shape.head_dim, turned_keys);
+    from.strategy.scores(shape, {page, kv_head, 0, KvStrategy::kTokens}, directions, shape.head_dim,
+                         turned_keys);
     for (std::size_t token = 0; token < kTokens; ++token) {
       const std::size_t at = token * width + head * dims;
       for (std::size_t d = 0; d < dims; ++d) keys[at + d] = turned_keys[d * kTokens + token];
       // One by one, because a weight of zero would let what is not finite pass to other tokens.
       const auto slot = static_cast<int>(token);
-      from.strategy.accumulate(shape, from.bytes, kv_head, slot, slot + 1, ones.data(), 1,
-                               values + at, nullptr);
+      from.strategy.accumulate(shape, {page, kv_head, slot, slot + 1}, ones.data(), 1, values + at,
+                               nullptr);
     }
   }
   from.strategy.transform_outputs(shape, values, static_cast<int>(kTokens * heads));

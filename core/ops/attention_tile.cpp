@@ -2,6 +2,7 @@
 #include "core/ops/attention_tile.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 
@@ -13,61 +14,87 @@ namespace {
 constexpr int kPage = KvStrategy::kTokens;
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 
-/// Slots of a page.
-struct Slots {
+// Queries that share what is read, so few that their scores with a split stay in the first-level
+// cache.
+constexpr int kTogether = 8;
+
+/// Tokens that are seen of those of some pages.
+struct Seen {
   int first;
   int last;
   bool is_empty() const { return first >= last; }
-  bool operator==(const Slots&) const = default;
+  bool operator==(const Seen&) const = default;
 };
 
-/// Slots of a page that a row sees.
-Slots visible(const AttentionTile& tile, int row, int page) {
+/// Pages [first, last) of a sequence.
+struct PageRange {
+  int first;
+  int last;
+};
+
+/// Rows that are attended with at once.
+int rows_together(const AttentionTile& tile) {
+  return std::clamp(kTogether / tile.group, 1, tile.rows);
+}
+
+/// What a row sees of some pages, counted from the first one's slot 0.
+Seen seen(const AttentionTile& tile, int row, const PageRange& pages) {
   const int end = tile.visible_end(row);
   const int begin = tile.visible_begin(row);
-  return {std::max(begin - page * kPage, 0), std::min(end - page * kPage, kPage)};
+  return {std::max(begin - pages.first * kPage, 0),
+          std::min(end, pages.last * kPage) - pages.first * kPage};
 }
 
-/// Adds the total of a query's step, and scales down what it has where its top rose from `before`.
-void add_total(const SoftmaxState& state, int query, std::size_t dim, float before, float total) {
-  const float top = state.tops[query];
-  if (before < top && before != kNone) {
-    const float factor = std::exp(before - top);
-    state.totals[query] *= factor;
-    float* sums = state.sums + static_cast<std::size_t>(query) * dim;
-    for (std::size_t i = 0; i < dim; ++i) sums[i] *= factor;
-  }
-  state.totals[query] += total;
-}
-
-/// One softmax step of `count` queries that see the same slots: turns their scores into weights,
-/// zero where they see nothing.
-void step(const AttentionTile& tile, const Slots& own, const Slots& all, float* scores,
-          const SoftmaxState& state, int first, int count) {
-  constexpr int kTogether = 16;
+/// The softmax of `count` queries that see the same tokens: turns scores, `stride` apart, into
+/// weights, zero where other queries see something.
+void weigh(const AttentionTile& tile, const Seen& own, const Seen& all, float* scores, int stride,
+           const SoftmaxState& state, int first, int count) {
   const ElementKernels& elements = *kernels().elements;
-  const int slots = own.last - own.first;
-  const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
-  for (int done = 0; done < count; done += kTogether) {
-    const int queries = std::min(kTogether, count - done);
-    float* rows = scores + done * kPage;
-    if (tile.soft_cap > 0) {
-      for (int q = 0; q < queries; ++q) {
-        float* row = rows + q * kPage + own.first;
-        elements.soft_cap(row, static_cast<std::size_t>(slots), tile.soft_cap, row);
-      }
-    }
-    float* tops = state.tops + first + done;
-    float before[kTogether];
-    float totals[kTogether];
-    std::copy_n(tops, queries, before);
-    elements.softmax_rows(rows + own.first, kPage, queries, slots, tops, totals);
-    for (int q = 0; q < queries; ++q) {
-      add_total(state, first + done + q, dim, before[q], totals[q]);
-      std::fill(rows + q * kPage + all.first, rows + q * kPage + own.first, 0.0F);
-      std::fill(rows + q * kPage + own.last, rows + q * kPage + all.last, 0.0F);
-    }
+  const int size = own.last - own.first;
+  for (int q = 0; q < count && tile.soft_cap > 0; ++q) {
+    float* row = scores + q * stride + own.first;
+    elements.soft_cap(row, static_cast<std::size_t>(size), tile.soft_cap, row);
   }
+  elements.softmax_rows(scores + own.first, stride, count, size, state.tops + first,
+                        state.totals + first);
+  for (int q = 0; q < count; ++q) {
+    float* row = scores + q * stride;
+    std::fill(row + all.first, row + own.first, 0.0F);
+    std::fill(row + own.last, row + all.last, 0.0F);
+  }
+}
+
+/// Rows [first, last) over some pages of one split; `next` is read after them, or nullptr.
+void attend_rows(const AttentionTile& tile, int first_row, int last_row, PageRange pages,
+                 const std::byte* next, const float* queries, float* scores,
+                 const SoftmaxState& state) {
+  // Rows see pages from some row on, and with a window up to some row.
+  while (first_row < last_row && seen(tile, first_row, pages).is_empty()) ++first_row;
+  while (first_row < last_row && seen(tile, last_row - 1, pages).is_empty()) --last_row;
+  if (first_row == last_row) return;
+  pages.first += seen(tile, first_row, pages).first / kPage;
+  pages.last = pages.first + (seen(tile, last_row - 1, pages).last - 1) / kPage + 1;
+  const Seen all{seen(tile, first_row, pages).first, seen(tile, last_row - 1, pages).last};
+
+  std::array<const std::byte*, kSplitPages> bytes{};
+  for (int page = pages.first; page < pages.last; ++page) {
+    bytes[static_cast<std::size_t>(page - pages.first)] = tile.page(page);
+  }
+  const KvStrategy::Slots slots{
+      std::span(bytes).first(static_cast<std::size_t>(pages.last - pages.first)), tile.kv_head,
+      all.first, all.last};
+  const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
+  const int first_query = first_row * tile.group;
+  const int count = (last_row - first_row) * tile.group;
+  const std::size_t offset = static_cast<std::size_t>(first_query) * dim;
+  tile.kv->scores(tile.shape, slots, queries + offset, count, scores);
+  for (int row = first_row, end_row = row; row < last_row; row = end_row) {
+    const Seen own = seen(tile, row, pages);
+    while (end_row < last_row && seen(tile, end_row, pages) == own) ++end_row;
+    weigh(tile, own, all, scores + (row - first_row) * tile.group * slots.stride(), slots.stride(),
+          state, row * tile.group, (end_row - row) * tile.group);
+  }
+  tile.kv->accumulate(tile.shape, slots, scores, count, state.sums + offset, next);
 }
 
 }  // namespace
@@ -108,37 +135,25 @@ void SoftmaxState::clear(int queries, int head_dim) const noexcept {
   std::fill_n(sums, static_cast<std::size_t>(queries) * static_cast<std::size_t>(head_dim), 0.0F);
 }
 
+const std::byte* AttentionTile::page(int page) const {
+  const LayerPages& pages = sequence->pages(cache);
+  return is_fresh ? pages.fresh_page(page) : pages.stored_page(page);
+}
+
+std::size_t split_scores(const AttentionTile& tile) noexcept {
+  return static_cast<std::size_t>(rows_together(tile) * tile.group * kSplitPages * kPage);
+}
+
 void attend_split(const AttentionTile& tile, int split, const float* queries, float* scores,
                   const SoftmaxState& state) {
-  const auto dim = static_cast<std::size_t>(tile.shape.head_dim);
-  const LayerPages& pages = tile.sequence->pages(tile.cache);
-  const auto bytes_of = [&](int page) {
-    return tile.is_fresh ? pages.fresh_page(page) : pages.stored_page(page);
-  };
-  const int last_page = std::min((split + 1) * kSplitPages, tile.last_page);
-  for (int page = std::max(split * kSplitPages, tile.first_page); page < last_page; ++page) {
-    // Rows see a page from some row on, and with a window up to some row.
-    int first_row = 0;
-    while (first_row < tile.rows && visible(tile, first_row, page).is_empty()) ++first_row;
-    int last_row = first_row;
-    while (last_row < tile.rows && !visible(tile, last_row, page).is_empty()) ++last_row;
-    if (first_row == last_row) continue;
-    const Slots all{visible(tile, first_row, page).first, visible(tile, last_row - 1, page).last};
-    const auto first_query = static_cast<std::size_t>(first_row * tile.group);
-    const int count = (last_row - first_row) * tile.group;
-    const std::byte* bytes = bytes_of(page);
-    tile.kv->scores(tile.shape, bytes, tile.kv_head, all.first, all.last,
-                    queries + first_query * dim, count, scores);
-    for (int row = first_row, end_row = row; row < last_row; row = end_row) {
-      const Slots own = visible(tile, row, page);
-      while (end_row < last_row && visible(tile, end_row, page) == own) ++end_row;
-      step(tile, own, all, scores + (row - first_row) * tile.group * kPage, state, row * tile.group,
-           (end_row - row) * tile.group);
-    }
-    tile.kv->accumulate(tile.shape, bytes, tile.kv_head, all.first, all.last, scores, count,
-                        state.sums + first_query * dim,
-                        // A thread mostly goes on with the next split.
-                        page + 1 < tile.last_page ? bytes_of(page + 1) : nullptr);
+  const PageRange pages{std::max(split * kSplitPages, tile.first_page),
+                        std::min((split + 1) * kSplitPages, tile.last_page)};
+  // A thread mostly goes on with the next split.
+  const std::byte* next = pages.last < tile.last_page ? tile.page(pages.last) : nullptr;
+  const int together = rows_together(tile);
+  for (int row = 0; row < tile.rows; row += together) {
+    const int end = std::min(row + together, tile.rows);
+    attend_rows(tile, row, end, pages, end == tile.rows ? next : nullptr, queries, scores, state);
   }
 }
 

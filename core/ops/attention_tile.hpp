@@ -38,6 +38,8 @@ struct AttentionTile {
   /// row.
   int visible_begin(int row) const noexcept;
   int visible_end(int row) const noexcept;
+  /// A page's bytes.
+  const std::byte* page(int page) const;
   /// Chooses the pages from `begin` to `end_page` that hold keys which some row sees. Returns
   /// whether there are any.
   bool choose_pages(int begin, int end_page) noexcept;
@@ -46,7 +48,8 @@ struct AttentionTile {
   int last_split() const noexcept { return (last_page - 1) / kSplitPages + 1; }
 };
 
-/// Where an online softmax stands, per query: largest score, sum of weights, weighted values.
+/// Where a softmax stands, per query: largest score, sum of weights, weighted values. States of
+/// splits are joined.
 /// Source: Milakov and Gimelshein, arXiv 1805.02867. The memory is the caller's.
 struct SoftmaxState {
   float* tops = nullptr;    ///< [queries]
@@ -61,9 +64,11 @@ struct SoftmaxState {
   SoftmaxState of_query(int query, int head_dim) const noexcept;
 };
 
-/// Attends over the tile's pages of one split, from a cleared state; the steps of the softmax are
-/// the pages. `queries` [queries, head_dim] are scaled and transformed; `scores` has queries *
-/// KvStrategy::kTokens floats. [any-thread]
+/// Floats that attend_split() wants for scores. [any-thread]
+std::size_t split_scores(const AttentionTile& tile) noexcept;
+
+/// Attends over the tile's pages of one split, from a cleared state. `queries` [queries, head_dim]
+/// are scaled and transformed; `scores` has split_scores() floats. [any-thread]
 void attend_split(const AttentionTile& tile, int split, const float* queries, float* scores,
                   const SoftmaxState& state);
 

@@ -157,7 +157,7 @@ void ForwardOps::store_pages(KvCache cache) {
 
 namespace {
 
-// So many queries share each page's keys while they are in the first-level cache.
+// So many queries share each page while it is in a cache of the thread's own.
 constexpr int kTileQueries = 32;
 
 }  // namespace
@@ -203,10 +203,11 @@ void ForwardOps::attend_by_tile(std::span<const PlacedTile> tiles, const Data& q
     const std::size_t query_size =
         static_cast<std::size_t>(queries) * static_cast<std::size_t>(dim);
     std::vector<float>& scratch = memory_.scratch[static_cast<std::size_t>(worker)];
-    scratch.resize(3 * state_size + query_size + static_cast<std::size_t>(queries * kPage));
+    const std::size_t scores_size = split_scores(placed.tiles[0]);
+    scratch.resize(3 * state_size + query_size + scores_size);
     float* turned = scratch.data();
     float* scores = turned + query_size;
-    float* memory = scores + queries * kPage;
+    float* memory = scores + scores_size;
     const SoftmaxState next = SoftmaxState::in(memory, queries);
     std::array<SoftmaxState, 2> states;
     const std::span<const AttentionTile> parts = placed.parts();
@@ -261,7 +262,7 @@ void ForwardOps::attend_by_split(std::span<const PlacedTile> tiles, const Data& 
     const std::size_t query_size =
         static_cast<std::size_t>(queries) * static_cast<std::size_t>(tile.shape.head_dim);
     std::vector<float>& scratch = memory_.scratch[static_cast<std::size_t>(worker)];
-    scratch.resize(query_size + static_cast<std::size_t>(queries * kPage));
+    scratch.resize(query_size + split_scores(tile));
     gather_queries(tile, task.first_row, q, spec, scratch.data());
     const SoftmaxState& state = states[static_cast<std::size_t>(index)];
     state.clear(queries, tile.shape.head_dim);

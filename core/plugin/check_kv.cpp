@@ -224,6 +224,41 @@ std::string check_queries(const PluginLibrary& library, const PluginOffer& offer
   return {};
 }
 
+std::string check_pages(const PluginLibrary& library, const PluginOffer& offer) {
+  for_all(lively(library, offer), [](const Instance& instance, const KvShape& shape) {
+    KvPage page = page_of(instance, shape);
+    KvPage other = page_of(instance, shape, GuardSide::before);
+    page.write_all();
+    for (int slot = 0; slot < kTokens; ++slot)
+      other.write(slot, page.values(slot), page.keys(slot));
+    const std::vector<float> queries = queries_for(shape);
+    constexpr int kFirst = 20;
+    constexpr int kLast = kTokens + 36;
+    const auto together = page.scores_with(other, 0, kFirst, kLast, queries, kQueries);
+    const auto front = page.scores(0, kFirst, kTokens, queries, kQueries);
+    const auto back = other.scores(0, 0, kLast - kTokens, queries, kQueries);
+    for (std::size_t i = 0; i < together.size(); ++i) {
+      const std::size_t slot = i % (2 * kTokens);
+      const std::size_t at = i / (2 * kTokens) * kTokens + slot % kTokens;
+      require(together[i] == (slot < kTokens ? front : back)[at],
+              "scores depend on the pages handed over together (" + page.label() + ")");
+    }
+    // Weights of zero for one of the pages leave the sum over the other.
+    const std::vector<float> weights = weights_for();
+    for (const bool is_front : {true, false}) {
+      std::vector<float> both(2 * weights.size(), 0.0F);
+      for (std::size_t i = 0; i < weights.size(); ++i) {
+        both[(2 * (i / kTokens) + (is_front ? 0 : 1)) * kTokens + i % kTokens] = weights[i];
+      }
+      const auto sums = page.sums_with(other, 0, 0, 2 * kTokens, both, kQueries);
+      const auto alone = (is_front ? page : other).sums(0, 0, kTokens, weights, kQueries);
+      require(has_same_bits(sums, alone),
+              "sums depend on the pages handed over together (" + page.label() + ")");
+    }
+  });
+  return {};
+}
+
 std::string check_accumulates(const PluginLibrary& library, const PluginOffer& offer) {
   for_all(lively(library, offer), [](const Instance& instance, const KvShape& shape) {
     KvPage page = page_of(instance, shape);
@@ -291,12 +326,13 @@ using KvCheck = std::string (*)(const PluginLibrary&, const PluginOffer&);
 }  // namespace
 
 void add_kv_checks(const PluginOffer& offer, std::vector<Check>& plan) {
-  constexpr std::array<std::pair<const char*, KvCheck>, 8> kChecks{
+  constexpr std::array<std::pair<const char*, KvCheck>, 9> kChecks{
       {{"options-valid", check_options},
        {"bad-options-are-errors", check_bad_options},
        {"round-trip-error", check_round_trip},
        {"slots-independent", check_slots},
        {"queries-independent", check_queries},
+       {"pages-independent", check_pages},
        {"accumulate-adds", check_accumulates},
        {"page-copies-equal", check_copies},
        {"independent-of-threads", check_threads}}};

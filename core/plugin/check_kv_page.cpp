@@ -4,6 +4,7 @@
 #include "core/plugin/check_support.hpp"
 
 #include <algorithm>
+#include <array>
 
 namespace quiver {
 namespace {
@@ -59,32 +60,55 @@ void KvPage::write_all() {
   for (int slot = 0; slot < kTokens; ++slot) write(slot, keys(slot), values(slot));
 }
 
-std::vector<float> KvPage::scores(int head, int first, int last, std::span<const float> queries,
-                                  int count, GuardSide side) {
+std::vector<float> KvPage::scores_of(const KvStrategy::Slots& slots, std::span<const float> queries,
+                                     int count, GuardSide side) const {
   GuardedBuffer<float> input(queries.size(), side);
-  GuardedBuffer<float> output(static_cast<std::size_t>(count * kTokens), side);
+  GuardedBuffer<float> output(static_cast<std::size_t>(count * slots.stride()), side);
   std::ranges::copy(queries, input.data());
   std::ranges::fill(output.span(), -1.0F);
   strategy_.transform_queries(shape_, input.data(), count);
   require(input.is_intact(), "transform_queries writes beside the queries (" + label_ + ")");
   input.make_read_only();
-  strategy_.scores(shape_, page_.data(), head, first, last, input.data(), count, output.data());
+  strategy_.scores(shape_, slots, input.data(), count, output.data());
   require(output.is_intact(), "scores writes beside the scores (" + label_ + ")");
   return {output.span().begin(), output.span().end()};
 }
 
-std::vector<float> KvPage::sums(int head, int first, int last, std::span<const float> weights,
-                                int count, float start, GuardSide side) {
+std::vector<float> KvPage::sums_of(const KvStrategy::Slots& slots, std::span<const float> weights,
+                                   int count, float start, GuardSide side) const {
   GuardedBuffer<float> input(weights.size(), side);
   GuardedBuffer<float> output(static_cast<std::size_t>(count * shape_.head_dim), side);
   std::ranges::copy(weights, input.data());
   std::ranges::fill(output.span(), start);
   input.make_read_only();
-  strategy_.accumulate(shape_, page_.data(), head, first, last, input.data(), count, output.data(),
-                       page_.data());
+  strategy_.accumulate(shape_, slots, input.data(), count, output.data(), slots.pages[0]);
   strategy_.transform_outputs(shape_, output.data(), count);
   require(output.is_intact(), "accumulate writes beside the outputs (" + label_ + ")");
   return {output.span().begin(), output.span().end()};
+}
+
+std::vector<float> KvPage::scores(int head, int first, int last, std::span<const float> queries,
+                                  int count, GuardSide side) const {
+  const std::array<const std::byte*, 1> page{page_.data()};
+  return scores_of({page, head, first, last}, queries, count, side);
+}
+
+std::vector<float> KvPage::sums(int head, int first, int last, std::span<const float> weights,
+                                int count, float start, GuardSide side) const {
+  const std::array<const std::byte*, 1> page{page_.data()};
+  return sums_of({page, head, first, last}, weights, count, start, side);
+}
+
+std::vector<float> KvPage::scores_with(const KvPage& other, int head, int first, int last,
+                                       std::span<const float> queries, int count) const {
+  const std::array<const std::byte*, 2> pages{page_.data(), other.page_.data()};
+  return scores_of({pages, head, first, last}, queries, count, GuardSide::after);
+}
+
+std::vector<float> KvPage::sums_with(const KvPage& other, int head, int first, int last,
+                                     std::span<const float> weights, int count) const {
+  const std::array<const std::byte*, 2> pages{page_.data(), other.page_.data()};
+  return sums_of({pages, head, first, last}, weights, count, 0.0F, GuardSide::after);
 }
 
 std::vector<float> KvPage::turned(int count, float start) const {

@@ -39,17 +39,27 @@ class KvPage {
 
   /// Scores [count, kTokens] of queries; slots outside [first, last) keep the value -1.
   std::vector<float> scores(int head, int first, int last, std::span<const float> queries,
-                            int count, GuardSide side = GuardSide::after);
+                            int count, GuardSide side = GuardSide::after) const;
 
   /// Weighted sums [count, head_dim] added to `start`, turned back.
   std::vector<float> sums(int head, int first, int last, std::span<const float> weights, int count,
-                          float start = 0.0F, GuardSide side = GuardSide::after);
+                          float start = 0.0F, GuardSide side = GuardSide::after) const;
+
+  /// Both over the slots of this page and then those of another, [count, 2 * kTokens] of them.
+  std::vector<float> scores_with(const KvPage& other, int head, int first, int last,
+                                 std::span<const float> queries, int count) const;
+  std::vector<float> sums_with(const KvPage& other, int head, int first, int last,
+                               std::span<const float> weights, int count) const;
 
   /// Outputs [count, head_dim] that are `start` everywhere, turned back.
   std::vector<float> turned(int count, float start) const;
 
  private:
   std::span<const float> row(const std::vector<float>& rows, int token) const;
+  std::vector<float> scores_of(const KvStrategy::Slots& slots, std::span<const float> queries,
+                               int count, GuardSide side) const;
+  std::vector<float> sums_of(const KvStrategy::Slots& slots, std::span<const float> weights,
+                             int count, float start, GuardSide side) const;
 
   const KvStrategy& strategy_;
   std::string label_;

@@ -51,29 +51,28 @@ class PlainRows final : public KvStrategy {
     std::memcpy(page + (kTokens + at) * bytes, values.data(), bytes);
   }
 
-  void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores) const override {
+  void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
+              float* scores) const override {
     const auto dim = static_cast<std::size_t>(shape.head_dim);
     for (int query = 0; query < query_count; ++query) {
       const float* q = queries + static_cast<std::size_t>(query) * dim;
-      for (int slot = first; slot < last; ++slot) {
-        const float* key = at(shape, page, slot, kv_head);
+      for (int slot = slots.first; slot < slots.last; ++slot) {
+        const float* key = at(shape, slots, slot, 0);
         float sum = 0;
         for (std::size_t d = 0; d < dim; ++d) sum += q[d] * key[d];
-        scores[query * kTokens + slot] = sum;
+        scores[query * slots.stride() + slot] = sum;
       }
     }
   }
 
-  void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output,
-                  const std::byte*) const override {
+  void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
+                  float* output, const std::byte*) const override {
     const auto dim = static_cast<std::size_t>(shape.head_dim);
     for (int query = 0; query < query_count; ++query) {
       float* out = output + static_cast<std::size_t>(query) * dim;
-      for (int slot = first; slot < last; ++slot) {
-        const float* value = at(shape, page, kTokens + slot, kv_head);
-        const float weight = weights[query * kTokens + slot];
+      for (int slot = slots.first; slot < slots.last; ++slot) {
+        const float* value = at(shape, slots, slot, kTokens);
+        const float weight = weights[query * slots.stride() + slot];
         for (std::size_t d = 0; d < dim; ++d) out[d] += weight * value[d];
       }
     }
@@ -83,10 +82,13 @@ class PlainRows final : public KvStrategy {
   static std::size_t row(const KvShape& shape) {
     return static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(shape.head_dim);
   }
-  static const float* at(const KvShape& shape, const std::byte* page, int slot, int head) {
+  /// Keys are the rows from 0 on of a page, values those from kTokens on.
+  static const float* at(const KvShape& shape, const Slots& slots, int slot, int first_row) {
+    const auto page = static_cast<std::size_t>(slot / kTokens);
+    const auto row_of_slot = static_cast<std::size_t>(first_row + slot % kTokens);
     // Pages are aligned to 64 bytes.
-    return reinterpret_cast<const float*>(page) + static_cast<std::size_t>(slot) * row(shape) +
-           static_cast<std::size_t>(head) * static_cast<std::size_t>(shape.head_dim);
+    return reinterpret_cast<const float*>(slots.pages[page]) + row_of_slot * row(shape) +
+           static_cast<std::size_t>(slots.kv_head) * static_cast<std::size_t>(shape.head_dim);
   }
 };
 

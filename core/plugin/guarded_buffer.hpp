@@ -22,6 +22,7 @@ class GuardedMemory {
   GuardedMemory& operator=(const GuardedMemory&) = delete;
 
   std::byte* data() { return data_; }
+  const std::byte* data() const { return data_; }
 
   /// Forbids writing from here on.
   void make_read_only();
@@ -47,6 +48,7 @@ class GuardedBuffer {
       : memory_(count * sizeof(T), side, alignment), count_(count) {}
 
   T* data() { return reinterpret_cast<T*>(memory_.data()); }
+  const T* data() const { return reinterpret_cast<const T*>(memory_.data()); }
   std::span<T> span() { return {data(), count_}; }
   void make_read_only() { memory_.make_read_only(); }
   bool is_intact() const { return memory_.is_intact(); }

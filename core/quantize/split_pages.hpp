@@ -4,6 +4,7 @@
 #include <memory>
 #include <quiver/kv_strategy.hpp>
 #include <utility>
+#include <vector>
 
 namespace quiver {
 
@@ -24,16 +25,17 @@ class SplitPages final : public KvStrategy {
     values_->write(shape, page + offset(shape), slot, keys, values);
   }
 
-  void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores) const override {
-    keys_->scores(shape, page, kv_head, first, last, queries, query_count, scores);
+  void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
+              float* scores) const override {
+    keys_->scores(shape, slots, queries, query_count, scores);
   }
 
-  void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output,
-                  const std::byte*) const override {
-    values_->accumulate(shape, page + offset(shape), kv_head, first, last, weights, query_count,
-                        output, nullptr);
+  void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
+                  float* output, const std::byte*) const override {
+    std::vector<const std::byte*> pages(slots.pages.begin(), slots.pages.end());
+    for (const std::byte*& page : pages) page += offset(shape);
+    values_->accumulate(shape, {pages, slots.kv_head, slots.first, slots.last}, weights,
+                        query_count, output, nullptr);
   }
 
   void transform_queries(const KvShape& shape, float* queries, int count) const override {

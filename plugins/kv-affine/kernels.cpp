@@ -2,6 +2,7 @@
 #include "kernels.hpp"
 
 #include "encode.hpp"
+#include "kv-common/page_walk.hpp"
 #include "sum_words.hpp"
 
 namespace quiver::kv_affine {
@@ -28,35 +29,47 @@ Head head_of(const Layout& layout, const std::byte* page, int kv_head) {
   return head;
 }
 
-/// One piece of the keys of some blocks, and of the queries.
+/// Numbers of queries that are rounded before a page's codes are read.
+constexpr std::size_t kRoundedPieces = 8;
+
+/// One piece of some queries, rounded.
 template <int kQueries>
-struct Piece {
+struct RoundedPiece {
+  Rounded numbers;
+  float totals[kQueries];  ///< Sums of what the numbers were rounded to.
+  std::size_t words;       ///< Of a key's codes that it is multiplied with.
+  std::size_t group;
+};
+
+/// The same piece of the keys of some blocks.
+struct KeyPiece {
   Words words;  ///< Of the first block.
   const std::uint16_t* parameters;
   std::size_t block_parameters;
-  float totals[kQueries];  ///< Sums of the queries as rounded.
-  bool is_first;           ///< Starts the scores.
+  bool is_first;  ///< Starts the scores.
 };
 
-/// Adds sums of integers, with scales and biases, to scores, or starts them.
+/// Adds sums of integers, with scales and biases, to scores that lie `stride` apart, or starts
+/// them.
 template <int kQueries, int kBeside>
-QUIVER_KV_INLINE void add_scores(const Piece<kQueries>& piece, const Rounded& queries,
-                                 const Ints (&sums)[kQueries][kBeside][kParts], float* scores) {
+QUIVER_KV_INLINE void add_scores(const KeyPiece& keys, const RoundedPiece<kQueries>& queries,
+                                 const Ints (&sums)[kQueries][kBeside][kParts], float* scores,
+                                 int stride) {
 #pragma GCC unroll 8
   for (int b = 0; b < kBeside; ++b) {
 #pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) {
       const std::uint16_t* parameters =
-          piece.parameters + static_cast<std::size_t>(b) * piece.block_parameters + p * kLanes;
+          keys.parameters + static_cast<std::size_t>(b) * keys.block_parameters + p * kLanes;
       const Vec scale = kv::from_f16(parameters);
       const Vec bias = kv::from_f16(parameters + kUnit);
 #pragma GCC unroll 8
       for (int q = 0; q < kQueries; ++q) {
-        float* score = scores + q * kTokens + b * kUnit + p * kLanes;
-        Vec sum = piece.is_first ? kv::zeros() : kv::load(score);
+        float* score = scores + q * stride + b * kUnit + p * kLanes;
+        Vec sum = keys.is_first ? kv::zeros() : kv::load(score);
         sum = kv::multiply_add(kv::to_floats(sums[q][b][p]),
-                               kv::multiply(scale, kv::all(queries.step[q])), sum);
-        kv::store(score, kv::multiply_add(bias, kv::all(piece.totals[q]), sum));
+                               kv::multiply(scale, kv::all(queries.numbers.step[q])), sum);
+        kv::store(score, kv::multiply_add(bias, kv::all(queries.totals[q]), sum));
       }
     }
   }
@@ -64,90 +77,135 @@ QUIVER_KV_INLINE void add_scores(const Piece<kQueries>& piece, const Rounded& qu
 
 /// Adds a piece's part to the scores of kQueries queries and the tokens of kBeside blocks.
 template <int kBits, int kQueries, int kBeside>
-void add_piece(const Piece<kQueries>& piece, const Rounded& queries, float* scores,
-               kv::PartAhead& ahead) {
+void add_piece(const KeyPiece& keys, const RoundedPiece<kQueries>& queries, float* scores,
+               int stride, kv::PartAhead& ahead) {
   Ints sums[kQueries][kBeside][kParts];
-  sum_words<kBits>(piece.words, queries, ahead, sums);
-  add_scores(piece, queries, sums, scores);
+  sum_words<kBits>(keys.words, queries.numbers, ahead, sums);
+  add_scores(keys, queries, sums, scores, stride);
 }
 
+/// Some pieces of kQueries queries, as many as are rounded at a time.
+template <int kQueries>
+struct RoundedQueries {
+  RoundedPiece<kQueries> pieces[kRoundedPieces];
+  std::size_t count = 0;
+  std::size_t end = 0;   ///< The first number behind them.
+  std::size_t word = 0;  ///< Of keys, that the first piece is multiplied with.
+
+  /// Whether they are all that queries have.
+  bool is_whole(const Layout& layout) const {
+    return count != 0 && word == 0 && end == layout.dims;
+  }
+};
+
+/// Rounds the pieces that follow, from the first ones again behind the last.
 template <int kBits, int kQueries>
-void score_queries(const Layout& layout, const Head& head, const kv::ScoresCall& call, int query,
-                   kv::PartAhead& ahead) {
+void round_next(const Layout& layout, const float* queries, RoundedQueries<kQueries>& to,
+                kv::PartAhead& ahead) {
   constexpr std::size_t kCodes = 32 / kBits;
+  for (std::size_t i = 0; i < to.count; ++i) to.word += to.pieces[i].words;
+  if (to.end == layout.dims) to.end = to.word = 0;
+  for (to.count = 0; to.count < kRoundedPieces && to.end < layout.dims; ++to.count) {
+    RoundedPiece<kQueries>& piece = to.pieces[to.count];
+    piece.group = to.end / layout.group;
+    const std::size_t left = (piece.group + 1) * layout.group - to.end;
+    const std::size_t count = left < kPiece ? left : kPiece;
+    piece.words = (count + kCodes - 1) / kCodes;
+    round_numbers<kBits>(queries + to.end, layout.dims, count, piece.numbers, piece.totals, ahead);
+    to.end += count;
+  }
+}
+
+/// Adds the products of some pieces with one page's keys to scores, `stride` apart.
+template <int kBits, int kQueries>
+void score_pieces(const Layout& layout, const Head& head, const kv::PageSlots& page,
+                  const RoundedQueries<kQueries>& queries, float* scores, int stride,
+                  kv::PartAhead& ahead) {
   constexpr int kBeside = kv::units_beside(kQueries);
-  const int end = (call.last + kUnit - 1) / kUnit;
-  float local[kQueries * kTokens];
-  float* target = call.scores + static_cast<std::size_t>(query) * kTokens;
-  // Units of which some tokens are not wanted are computed whole.
-  const bool is_whole = call.first % kUnit == 0 && call.last % kUnit == 0;
-  float* scores = is_whole ? target : local;
-  Rounded rounded;
-  const float* queries = call.queries + static_cast<std::size_t>(query) * layout.dims;
-  Piece<kQueries> piece{};
-  piece.words.unit_words = layout.key_words * kUnit;
-  piece.block_parameters = layout.groups * 2 * kUnit;
-  const std::uint16_t* parameters = head.key_parameters;
-  std::size_t word = 0;
-  for (std::size_t at = 0, in_group = 0, count = 0; at < layout.dims; at += count) {
-    const std::size_t left = layout.group - in_group;
-    count = left < kPiece ? left : kPiece;
-    piece.words.count = (count + kCodes - 1) / kCodes;
-    piece.is_first = at == 0;
-    round_numbers<kBits>(queries + at, layout.dims, count, rounded, piece.totals, ahead);
+  const int end = (page.last + kUnit - 1) / kUnit;
+  KeyPiece keys{};
+  keys.words.unit_words = layout.key_words * kUnit;
+  keys.block_parameters = layout.groups * 2 * kUnit;
+  std::size_t word = queries.word;
+  for (std::size_t i = 0; i < queries.count; ++i) {
+    const RoundedPiece<kQueries>& piece = queries.pieces[i];
+    keys.words.count = piece.words;
+    keys.is_first = word == 0;
     const auto place = [&](int block) {
       const auto b = static_cast<std::size_t>(block);
-      piece.words.first = head.keys + b * piece.words.unit_words + word * kUnit;
-      piece.parameters = parameters + b * piece.block_parameters;
+      keys.words.first = head.keys + b * keys.words.unit_words + word * kUnit;
+      keys.parameters = head.key_parameters + b * keys.block_parameters + piece.group * 2 * kUnit;
     };
-    int block = call.first / kUnit;
+    int block = page.first / kUnit;
     for (; block + kBeside <= end; block += kBeside) {
       place(block);
-      add_piece<kBits, kQueries, kBeside>(piece, rounded, scores + block * kUnit, ahead);
+      add_piece<kBits, kQueries, kBeside>(keys, piece, scores + block * kUnit, stride, ahead);
     }
     for (; block < end; ++block) {
       place(block);
-      add_piece<kBits, kQueries, 1>(piece, rounded, scores + block * kUnit, ahead);
+      add_piece<kBits, kQueries, 1>(keys, piece, scores + block * kUnit, stride, ahead);
     }
-    word += piece.words.count;
-    in_group += count;
-    if (in_group < layout.group) continue;
-    in_group = 0;
-    parameters += 2 * kUnit;
-  }
-  if (is_whole) return;
-  for (int q = 0; q < kQueries; ++q) {
-    const int at = q * kTokens + call.first;
-    __builtin_memcpy(target + at, local + at,
-                     static_cast<std::size_t>(call.last - call.first) * sizeof(float));
+    word += piece.words;
   }
 }
 
-template <int kBits>
-void score_page(const Layout& layout, const kv::ScoresCall& call) {
-  if (call.first >= call.last) return;
-  const Head head = head_of(layout, call.page, call.kv_head);
-  // What is wanted next are the values of the same tokens.
-  kv::PartAhead ahead{reinterpret_cast<const std::byte*>(head.values),
-                      layout.value_bytes + layout.parameter_bytes};
-  kv::for_passes(call.query_count, [&](auto pass, int query) {
-    score_queries<kBits, decltype(pass)::value>(layout, head, call, query, ahead);
+template <int kBits, int kQueries>
+void score_queries(const Layout& layout, const kv::ScoresCall& call, int query) {
+  const kv::Slots& slots = call.slots;
+  const float* queries = call.queries + static_cast<std::size_t>(query) * layout.dims;
+  RoundedQueries<kQueries> rounded;
+  kv::PartAhead values;
+  kv::for_pages(slots, [&](const kv::PageSlots& page, const kv::PageSlots& following) {
+    const Head head = head_of(layout, page.page, slots.kv_head);
+    if (values.begin() == nullptr) {
+      values = {head.values, layout.value_bytes + layout.parameter_bytes};
+    }
+    kv::PartAhead ahead = values;
+    if (query != 0) {
+      ahead = {};  // Another pass had it.
+    } else if (following.page != nullptr) {
+      ahead = {head_of(layout, following.page, slots.kv_head).keys,
+               layout.key_bytes + layout.parameter_bytes};
+    }
+    float* target = call.scores + static_cast<std::ptrdiff_t>(query) * slots.stride + page.at;
+    // Units of which some tokens are not wanted are computed whole.
+    const bool is_whole = page.first % kUnit == 0 && page.last % kUnit == 0;
+    float local[kQueries * kTokens];
+    float* scores = is_whole ? target : local;
+    const int stride = is_whole ? slots.stride : kTokens;
+    do {
+      if (!rounded.is_whole(layout)) round_next<kBits>(layout, queries, rounded, ahead);
+      score_pieces<kBits>(layout, head, page, rounded, scores, stride, ahead);
+    } while (rounded.end < layout.dims);
+    ahead.take_rest();
+    if (is_whole) return;
+    for (int q = 0; q < kQueries; ++q) {
+      __builtin_memcpy(target + q * slots.stride + page.first, local + q * kTokens + page.first,
+                       static_cast<std::size_t>(page.last - page.first) * sizeof(float));
+    }
   });
-  ahead.take_rest();
+}
+
+template <int kBits>
+void score_pages(const Layout& layout, const kv::ScoresCall& call) {
+  kv::for_passes(call.query_count, [&](auto pass, int query) {
+    score_queries<kBits, decltype(pass)::value>(layout, call, query);
+  });
 }
 
 /// Sixteen numbers from `slot` on, those outside the range as zero: there, a page may hold
 /// anything.
-void clear_outside(const kv::AccumulateCall& call, int slot, float* numbers) {
+void clear_outside(const kv::PageSlots& page, int slot, float* numbers) {
   for (int i = 0; i < kUnit; ++i) {
-    if (slot + i < call.first || slot + i >= call.last) numbers[i] = 0;
+    if (slot + i < page.first || slot + i >= page.last) numbers[i] = 0;
   }
 }
 
-/// Weights with scales folded in, and what is added to every number.
+/// Weights of kQueries queries for one page and one group, rounded with scales folded in, and what
+/// is added to every number of the group.
 template <int kQueries>
-struct Folded {
-  alignas(64) float weights[kQueries][kTokens];
+struct GroupWeights {
+  Rounded rounded;
   float extra[kQueries];
 };
 
@@ -160,9 +218,10 @@ constexpr float kMiddle = ((1 << kBits) - 1) / 2.0F;
 /// into each, the middles of the ranges into what is added. That has sixteen sums that are added in
 /// pairs, whatever the instruction set; weights of zero do not change it.
 template <int kBits, int kQueries>
-QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
+QUIVER_KV_INLINE void fold(const kv::PageSlots& page, const kv::Weights& weights,
                            const std::uint16_t* parameters, int begin, int end,
-                           Folded<kQueries>& to, kv::PartAhead& ahead) {
+                           GroupWeights<kQueries>& to, kv::PartAhead& ahead) {
+  alignas(64) float folded[kQueries][kTokens];
   Vec sums[kQueries][kParts];
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
@@ -173,7 +232,7 @@ QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
   for (int slot = begin; slot < end; slot += kUnit) {
     ahead.take<2 * kv::kLine>();
     float middles[kUnit];
-    const bool is_whole = slot >= call.first && slot + kUnit <= call.last;
+    const bool is_whole = slot >= page.first && slot + kUnit <= page.last;
 #pragma GCC unroll 8
     for (int p = 0; p < kParts; ++p) {
       const int at = slot + p * kLanes;
@@ -183,19 +242,19 @@ QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
       kv::store(middles + p * kLanes, middle);
 #pragma GCC unroll 8
       for (int q = 0; q < kQueries; ++q) {
-        const Vec weight = kv::load(weights + q * kTokens + at);
-        kv::store(to.weights[q] + at, kv::multiply(weight, scale));
+        const Vec weight = kv::load(weights.first + q * weights.stride + at);
+        kv::store(folded[q] + at, kv::multiply(weight, scale));
         if (is_whole) sums[q][p] = kv::multiply_add(weight, middle, sums[q][p]);
       }
     }
     if (is_whole) continue;
-    clear_outside(call, slot, middles);
+    clear_outside(page, slot, middles);
 #pragma GCC unroll 8
     for (int q = 0; q < kQueries; ++q) {
-      clear_outside(call, slot, to.weights[q] + slot);
+      clear_outside(page, slot, folded[q] + slot);
       float own[kUnit];
-      __builtin_memcpy(own, weights + q * kTokens + slot, sizeof own);
-      clear_outside(call, slot, own);
+      __builtin_memcpy(own, weights.first + q * weights.stride + slot, sizeof own);
+      clear_outside(page, slot, own);
 #pragma GCC unroll 8
       for (int p = 0; p < kParts; ++p) {
         sums[q][p] = kv::multiply_add(kv::load(own + p * kLanes), kv::load(middles + p * kLanes),
@@ -203,8 +262,13 @@ QUIVER_KV_INLINE void fold(const kv::AccumulateCall& call, const float* weights,
       }
     }
   }
+  float totals[kQueries];
+  round_units<kBits>(folded[0] + begin, kTokens, static_cast<std::size_t>(end - begin), to.rounded,
+                     totals, ahead);
 #pragma GCC unroll 8
-  for (int q = 0; q < kQueries; ++q) to.extra[q] = kv::total(sums[q]);
+  for (int q = 0; q < kQueries; ++q) {
+    to.extra[q] = kv::total(sums[q]) - kMiddle<kBits> * totals[q];
+  }
 }
 
 /// Adds to the outputs of kQueries queries, `stride` apart, kBeside units of dimensions.
@@ -242,61 +306,80 @@ void add_rest(const Words& words, const Rounded& weights, const float* extra, fl
   }
 }
 
+/// Adds to the outputs of kQueries queries a page's values of one group.
 template <int kBits, int kQueries>
-void accumulate_queries(const Layout& layout, const Head& head, const kv::AccumulateCall& call,
-                        int query, kv::PartAhead& ahead) {
-  constexpr int kCodes = 32 / kBits;
-  constexpr auto kBeside = static_cast<std::size_t>(kv::units_beside(kQueries));
-  const int begin = call.first / kUnit * kUnit;
-  const int end = (call.last + kUnit - 1) / kUnit * kUnit;
-  const float* weights = call.weights + static_cast<std::ptrdiff_t>(query) * kTokens;
-  float* output = call.output + static_cast<std::size_t>(query) * layout.dims;
-  Folded<kQueries> folded;
-  Rounded rounded;
-  float totals[kQueries];
-  Words words{nullptr, static_cast<std::size_t>(kTokens / kCodes * kUnit),
-              static_cast<std::size_t>((end - begin) / kCodes)};
+void add_group(const Layout& layout, const Words& words, std::size_t group,
+               const GroupWeights<kQueries>& weights, float* output, kv::PartAhead& ahead) {
+  constexpr int kBeside = kv::units_beside(kQueries);
+  constexpr std::size_t kDims = static_cast<std::size_t>(kBeside) * kUnit;
   const auto units_from = [&](std::size_t dim) {
-    words.first = head.values + dim / kUnit * words.unit_words + begin / kCodes * kUnit;
-    return words;
+    return Words{words.first + dim / kUnit * words.unit_words, words.unit_words, words.count};
   };
-  for (std::size_t g = 0; g < layout.groups; ++g) {
-    fold<kBits>(call, weights, head.value_parameters + g * 2 * kTokens, begin, end, folded, ahead);
-    round_units<kBits>(folded.weights[0] + begin, kTokens, static_cast<std::size_t>(end - begin),
-                       rounded, totals, ahead);
-#pragma GCC unroll 8
-    for (int q = 0; q < kQueries; ++q) folded.extra[q] -= kMiddle<kBits> * totals[q];
-    std::size_t dim = g * layout.group;
-    const std::size_t last = dim + layout.group;
-    for (; dim + kBeside * kUnit <= last; dim += kBeside * kUnit) {
-      add_values<kBits, kQueries, static_cast<int>(kBeside)>(units_from(dim), rounded, folded.extra,
-                                                             output + dim, layout.dims, ahead);
+  std::size_t dim = group * layout.group;
+  const std::size_t last = dim + layout.group;
+  for (; dim + kDims <= last; dim += kDims) {
+    add_values<kBits, kQueries, kBeside>(units_from(dim), weights.rounded, weights.extra,
+                                         output + dim, layout.dims, ahead);
+  }
+  for (; dim + kUnit <= last; dim += kUnit) {
+    add_values<kBits, kQueries, 1>(units_from(dim), weights.rounded, weights.extra, output + dim,
+                                   layout.dims, ahead);
+  }
+  if (dim < last) {
+    add_rest<kBits, kQueries>(units_from(dim), weights.rounded, weights.extra, output + dim,
+                              layout.dims, last - dim, ahead);
+  }
+}
+
+/// Groups whose weights are rounded before codes are read: what is found over lanes has a long way
+/// to go for each, and groups overlap.
+constexpr std::size_t kGroupsBeside = 4;
+
+template <int kBits, int kQueries>
+void accumulate_queries(const Layout& layout, const Head& head, const kv::PageSlots& page,
+                        const kv::Weights& weights, float* output, kv::PartAhead& ahead) {
+  constexpr int kCodes = 32 / kBits;
+  const int begin = page.first / kUnit * kUnit;
+  const int end = (page.last + kUnit - 1) / kUnit * kUnit;
+  const Words words{head.values + begin / kCodes * kUnit,
+                    static_cast<std::size_t>(kTokens / kCodes * kUnit),
+                    static_cast<std::size_t>((end - begin) / kCodes)};
+  GroupWeights<kQueries> groups[kGroupsBeside];
+  for (std::size_t first = 0; first < layout.groups; first += kGroupsBeside) {
+    const std::size_t left = layout.groups - first;
+    const std::size_t count = left < kGroupsBeside ? left : kGroupsBeside;
+    for (std::size_t g = 0; g < count; ++g) {
+      fold<kBits>(page, weights, head.value_parameters + (first + g) * 2 * kTokens, begin, end,
+                  groups[g], ahead);
     }
-    for (; dim + kUnit <= last; dim += kUnit) {
-      add_values<kBits, kQueries, 1>(units_from(dim), rounded, folded.extra, output + dim,
-                                     layout.dims, ahead);
-    }
-    if (dim < last) {
-      add_rest<kBits, kQueries>(units_from(dim), rounded, folded.extra, output + dim, layout.dims,
-                                last - dim, ahead);
+    for (std::size_t g = 0; g < count; ++g) {
+      add_group<kBits>(layout, words, first + g, groups[g], output, ahead);
     }
   }
 }
 
 template <int kBits>
-void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
-  if (call.first >= call.last) return;
-  const Head head = head_of(layout, call.page, call.kv_head);
-  kv::PartAhead ahead{};
-  if (call.next != nullptr) {
-    const Head next = head_of(layout, call.next, call.kv_head);
-    ahead = {reinterpret_cast<const std::byte*>(next.keys),
-             layout.key_bytes + layout.parameter_bytes};
-  }
-  kv::for_passes(call.query_count, [&](auto pass, int query) {
-    accumulate_queries<kBits, decltype(pass)::value>(layout, head, call, query, ahead);
+void accumulate_pages(const Layout& layout, const kv::AccumulateCall& call) {
+  const kv::Slots& slots = call.slots;
+  kv::for_pages(slots, [&](const kv::PageSlots& page, const kv::PageSlots& following) {
+    kv::PartAhead ahead;
+    if (following.page != nullptr) {
+      ahead = {head_of(layout, following.page, slots.kv_head).values,
+               layout.value_bytes + layout.parameter_bytes};
+    } else if (call.next != nullptr) {
+      ahead = {head_of(layout, call.next, slots.kv_head).keys,
+               layout.key_bytes + layout.parameter_bytes};
+    }
+    const Head head = head_of(layout, page.page, slots.kv_head);
+    kv::for_passes(call.query_count, [&](auto pass, int query) {
+      const kv::Weights weights{
+          call.weights + static_cast<std::ptrdiff_t>(query) * slots.stride + page.at, slots.stride};
+      accumulate_queries<kBits, decltype(pass)::value>(
+          layout, head, page, weights, call.output + static_cast<std::size_t>(query) * layout.dims,
+          ahead);
+    });
+    ahead.take_rest();
   });
-  ahead.take_rest();
 }
 
 void write(const Format& format, const KvShape& shape, std::byte* page, int slot, const float* keys,
@@ -315,15 +398,15 @@ void write(const Format& format, const KvShape& shape, std::byte* page, int slot
 }
 
 void scores(const Format& format, const kv::ScoresCall& call) {
-  const Layout layout = layout_of(format, call.shape);
-  if (format.key_bits == 8) return score_page<8>(layout, call);
-  score_page<4>(layout, call);
+  const Layout layout = layout_of(format, call.slots.shape);
+  if (format.key_bits == 8) return score_pages<8>(layout, call);
+  score_pages<4>(layout, call);
 }
 
 void accumulate(const Format& format, const kv::AccumulateCall& call) {
-  const Layout layout = layout_of(format, call.shape);
-  if (format.value_bits == 8) return accumulate_page<8>(layout, call);
-  accumulate_page<4>(layout, call);
+  const Layout layout = layout_of(format, call.slots.shape);
+  if (format.value_bits == 8) return accumulate_pages<8>(layout, call);
+  accumulate_pages<4>(layout, call);
 }
 
 }  // namespace

@@ -47,16 +47,14 @@ class AffinePages final : public KvStrategy {
     kernels_.write(format_, shape, page, slot, keys.data(), values.data());
   }
 
-  void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores) const override {
-    kernels_.scores(format_, {page, shape, kv_head, first, last, queries, query_count, scores});
+  void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
+              float* scores) const override {
+    kernels_.scores(format_, {{shape, slots}, queries, query_count, scores});
   }
 
-  void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output,
-                  const std::byte* next) const override {
-    kernels_.accumulate(format_,
-                        {page, shape, kv_head, first, last, weights, query_count, output, next});
+  void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
+                  float* output, const std::byte* next) const override {
+    kernels_.accumulate(format_, {{shape, slots}, weights, query_count, output, next});
   }
 
  private:

@@ -11,6 +11,7 @@
 // beside it.
 #pragma once
 
+#include "kv-common/page_walk.hpp"
 #include "kv-common/read_ahead.hpp"
 #include "kv-common/vectors.hpp"
 
@@ -61,6 +62,7 @@ struct HeadKeys {
   int first;
   int last;
   const float* factors;  ///< [kTokens] by which scores are multiplied, or nullptr.
+  int stride;            ///< From one query's scores to the next one's.
 };
 
 /// Scores of kQueries queries with the tokens of kBeside blocks from `block` on.
@@ -96,7 +98,7 @@ void score_blocks(const Codec& codec, const HeadKeys& head, int block, const flo
         const int slot = (block + b) * kUnit + p * kLanes;
         Vec sum = sums[q][b][p];
         if (head.factors != nullptr) sum = multiply(sum, load(head.factors + slot));
-        store_slots(scores + q * kTokens, slot, head.first, head.last, sum);
+        store_slots(scores + q * head.stride, slot, head.first, head.last, sum);
       }
     }
   }
@@ -104,10 +106,10 @@ void score_blocks(const Codec& codec, const HeadKeys& head, int block, const flo
 
 /// What the sums of one head are made from, for dimensions that lie side by side.
 struct HeadValues {
-  const std::byte* values;  ///< The first unit of the first token.
-  std::size_t row_bytes;
-  int first;
-  int last;
+  const std::byte* values = nullptr;  ///< The first unit of the first token.
+  std::size_t row_bytes = 0;
+  int first = 0;
+  int last = 0;
 };
 
 /// Whether passes of kQueries queries read values by whole lines. Narrower strips find half of
@@ -129,22 +131,40 @@ QUIVER_KV_INLINE Lines value_lines(const HeadValues& head, std::size_t unit) {
       head.row_bytes, head.last - head.first);
 }
 
-/// Scores of all queries [count, dims] with the tokens first to last of a head; `values` are read
-/// next.
+/// What is read after a page's part: the values or, where those are nullptr, the keys of a head.
+struct ReadNext {
+  HeadValues values;
+  const std::byte* keys = nullptr;
+  std::size_t key_bytes = 0;
+
+  QUIVER_KV_INLINE PartAhead part() const {
+    if (values.values == nullptr) return {keys, key_bytes};
+    const auto row = [&](int slot) {
+      return values.values + static_cast<std::size_t>(slot) * values.row_bytes;
+    };
+    return {row(values.first), static_cast<std::size_t>(row(values.last) - row(values.first))};
+  }
+
+  /// What the first loop over it reads.
+  template <int kQueries, class Codec>
+  QUIVER_KV_INLINE Lines lines(std::size_t dims) const {
+    if (values.values != nullptr) return value_lines<kQueries, Codec>(values, 0);
+    if (keys != nullptr) return key_lines<kQueries, Codec>(keys, dims);
+    return {};
+  }
+};
+
+/// Scores of all queries [count, dims] with the tokens first to last of a head.
 template <class Codec>
 void score_head(const Codec& codec, const HeadKeys& head, const float* queries, int count,
-                float* scores, const HeadValues& values) {
-  if (head.first >= head.last) return;
+                float* scores, const ReadNext& next) {
   const int end = (head.last + kUnit - 1) / kUnit;
-  const auto row = [&](int slot) {
-    return values.values + static_cast<std::size_t>(slot) * values.row_bytes;
-  };
-  PartAhead part(row(values.first), static_cast<std::size_t>(row(values.last) - row(values.first)));
+  PartAhead part = next.part();
   for_passes(count, [&](auto pass, int query) {
     constexpr int kQueries = decltype(pass)::value;
     constexpr int kBeside = units_beside(kQueries);
     const float* from = queries + static_cast<std::size_t>(query) * head.dims;
-    float* to = scores + static_cast<std::size_t>(query) * kTokens;
+    float* to = scores + query * head.stride;
     int block = head.first / kUnit;
     for (; block + kBeside <= end; block += kBeside) {
       if constexpr (kReadsLines<kQueries, Codec>) {
@@ -154,7 +174,7 @@ void score_head(const Codec& codec, const HeadKeys& head, const float* queries, 
         };
         const bool has_more = block + 2 * kBeside <= end;
         const Lines then =
-            has_more ? lines_of(block + kBeside) : value_lines<kQueries, Codec>(values, 0);
+            has_more ? lines_of(block + kBeside) : next.lines<kQueries, Codec>(head.dims);
         // A second pass finds all of it in a cache.
         LinesAhead ahead = query == 0 ? LinesAhead(lines_of(block), then) : LinesAhead();
         score_blocks<kQueries, kBeside>(codec, head, block, from, to, ahead);
@@ -169,10 +189,9 @@ void score_head(const Codec& codec, const HeadKeys& head, const float* queries, 
   part.take_rest();
 }
 
-/// Adds to kQueries outputs kBeside units of values. `weights` has kTokens a query; outputs lie
-/// `stride` apart.
+/// Adds to kQueries outputs, `stride` apart, kBeside units of values.
 template <int kQueries, int kBeside, class Codec, class Ahead>
-void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
+void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, const Weights& weights,
                float* output, std::size_t stride, Ahead& ahead) {
   const Codec local = codec;
   Ahead next = ahead;
@@ -193,7 +212,8 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
 #pragma GCC unroll 1
   for (int slot = head.first; slot < head.last; ++slot) {
     next.template take<kBeside * Codec::kUnitBytes>(static_cast<std::size_t>(slot - head.first));
-    add_products(local, from, Codec::kUnitBytes, weights + slot, kTokens, sums);
+    add_products(local, from, Codec::kUnitBytes, weights.first + slot,
+                 static_cast<std::size_t>(weights.stride), sums);
     from += head.row_bytes;
   }
   ahead = next;
@@ -212,7 +232,7 @@ void add_units(const Codec& codec, const HeadValues& head, std::size_t unit, con
 
 /// The same for the last unit, of which only `rest` dimensions exist.
 template <int kQueries, class Codec>
-void add_rest(const Codec& codec, const HeadValues& head, std::size_t unit, const float* weights,
+void add_rest(const Codec& codec, const HeadValues& head, std::size_t unit, const Weights& weights,
               float* output, std::size_t stride, std::size_t rest) {
   float padded[kQueries * kUnit] = {};
   for (std::size_t q = 0; q < kQueries; ++q) {
@@ -225,50 +245,46 @@ void add_rest(const Codec& codec, const HeadValues& head, std::size_t unit, cons
   }
 }
 
-/// Adds to kQueries outputs [kQueries, stride] the dimensions from `dim` to `end`; `dim` begins a
-/// unit. `next` are the keys that are read next, of which the first pass leaves nothing to others
-/// where it asks for lines in its own way.
+/// Adds to kQueries outputs [kQueries, dims] a page's values. `part` is what is read next, of which
+/// a pass leaves nothing where it asks for lines in its own way.
 template <int kQueries, class Codec>
-QUIVER_KV_INLINE void add_dims(const Codec& codec, const HeadValues& head, std::size_t dim,
-                               std::size_t end, const float* weights, float* output,
-                               std::size_t stride, bool is_first_pass, PartAhead& next) {
+QUIVER_KV_INLINE void add_dims(const Codec& codec, const HeadValues& head, std::size_t dims,
+                               const Weights& weights, float* output, bool is_first_pass,
+                               const ReadNext& next, PartAhead& part) {
   constexpr auto kBeside = static_cast<std::size_t>(units_beside(kQueries));
   constexpr std::size_t kDims = kBeside * kUnit;
   [[maybe_unused]] const auto lines_of = [&](std::size_t at) {
     return value_lines<kQueries, Codec>(head, at / kUnit);
   };
-  for (; dim + kDims <= end; dim += kDims) {
+  std::size_t dim = 0;
+  for (; dim + kDims <= dims; dim += kDims) {
     const std::size_t unit = dim / kUnit;
     if constexpr (kReadsLines<kQueries, Codec>) {
-      Lines then;
-      if (dim + 2 * kDims <= end) {
-        then = lines_of(dim + kDims);
-      } else if (next.begin() != nullptr) {
-        then = key_lines<kQueries, Codec>(next.begin(), end);
-        next = {};
-      }
+      const bool has_more = dim + 2 * kDims <= dims;
+      const Lines then = has_more ? lines_of(dim + kDims) : next.lines<kQueries, Codec>(dims);
       LinesAhead ahead = is_first_pass ? LinesAhead(lines_of(dim), then) : LinesAhead();
-      add_units<kQueries, kBeside>(codec, head, unit, weights, output + dim, stride, ahead);
+      add_units<kQueries, kBeside>(codec, head, unit, weights, output + dim, dims, ahead);
+      part = {};
     } else {
-      add_units<kQueries, kBeside>(codec, head, unit, weights, output + dim, stride, next);
+      add_units<kQueries, kBeside>(codec, head, unit, weights, output + dim, dims, part);
     }
   }
   PartAhead none;
-  for (; dim + kUnit <= end; dim += kUnit) {
-    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, output + dim, stride, none);
+  for (; dim + kUnit <= dims; dim += kUnit) {
+    add_units<kQueries, 1>(codec, head, dim / kUnit, weights, output + dim, dims, none);
   }
-  if (dim < end) {
-    add_rest<kQueries>(codec, head, dim / kUnit, weights, output + dim, stride, end - dim);
+  if (dim < dims) {
+    add_rest<kQueries>(codec, head, dim / kUnit, weights, output + dim, dims, dims - dim);
   }
 }
 
 /// Weights of kQueries queries for the tokens first to last, each multiplied by its token's factor.
 template <int kQueries>
-QUIVER_KV_INLINE void fold_weights(const float* weights, const float* factors, int first, int last,
-                                   float* folded) {
+QUIVER_KV_INLINE void fold_weights(const Weights& weights, const float* factors, int first,
+                                   int last, float* folded) {
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
-    const float* from = weights + q * kTokens;
+    const float* from = weights.first + q * weights.stride;
     float* to = folded + q * kTokens;
     for (int slot = first; slot < last; ++slot) to[slot] = from[slot] * factors[slot];
   }

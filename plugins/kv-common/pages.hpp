@@ -10,23 +10,33 @@
 
 namespace quiver::kv {
 
-/// The parameters of KvStrategy::scores and accumulate.
-struct ScoresCall {
-  const std::byte* page;
+/// KvStrategy::Slots for loops that are built several times, which must not share functions.
+struct Slots {
+  Slots(const KvShape& heads, const KvStrategy::Slots& slots)
+      : shape(heads),
+        pages(slots.pages.data()),
+        stride(slots.stride()),
+        kv_head(slots.kv_head),
+        first(slots.first),
+        last(slots.last) {}
+
   KvShape shape;
+  const std::byte* const* pages;
+  int stride;
   int kv_head;
   int first;
   int last;
+};
+
+/// The parameters of KvStrategy::scores and accumulate.
+struct ScoresCall {
+  Slots slots;
   const float* queries;
   int query_count;
   float* scores;
 };
 struct AccumulateCall {
-  const std::byte* page;
-  KvShape shape;
-  int kv_head;
-  int first;
-  int last;
+  Slots slots;
   const float* weights;
   int query_count;
   float* output;

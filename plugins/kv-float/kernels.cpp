@@ -85,40 +85,56 @@ void write_page(Element element, const KvShape& shape, std::byte* page, int slot
   }
 }
 
-template <class Type, class Call>
-kv::HeadValues values_of(Element element, const Call& call) {
-  return {head_values(element, call.shape, call.page, call.kv_head),
-          row_numbers(call.shape) * sizeof(typename Type::Stored), call.first, call.last};
+template <class Type>
+kv::HeadValues values_of(Element element, const kv::Slots& slots, const kv::PageSlots& page) {
+  return {head_values(element, slots.shape, page.page, slots.kv_head),
+          row_numbers(slots.shape) * sizeof(typename Type::Stored), page.first, page.last};
+}
+
+/// The keys of a page that is read next, if any is.
+kv::ReadNext keys_next(Element element, const kv::Slots& slots, const std::byte* page) {
+  if (page == nullptr) return {};
+  return {
+      {}, head_keys(element, slots.shape, page, slots.kv_head), key_bytes(element, slots.shape)};
 }
 
 template <class Type>
-void score_page(Element element, const kv::ScoresCall& call) {
-  const auto dims = static_cast<std::size_t>(call.shape.head_dim);
-  const kv::HeadKeys head{head_keys(element, call.shape, call.page, call.kv_head),
-                          dims * Type::kUnitBytes,
-                          dims,
-                          call.first,
-                          call.last,
-                          nullptr};
-  kv::score_head(Type{}, head, call.queries, call.query_count, call.scores,
-                 values_of<Type>(element, call));
-}
-
-template <class Type>
-void accumulate_page(Element element, const kv::AccumulateCall& call) {
-  const auto dims = static_cast<std::size_t>(call.shape.head_dim);
-  const kv::HeadValues head = values_of<Type>(element, call);
-  kv::PartAhead next;
-  if (call.next != nullptr) {
-    next = {head_keys(element, call.shape, call.next, call.kv_head),
-            key_bytes(element, call.shape)};
-  }
-  kv::for_passes(call.query_count, [&](auto pass, int query) {
-    const auto q = static_cast<std::size_t>(query);
-    kv::add_dims<decltype(pass)::value>(Type{}, head, 0, dims, call.weights + q * kTokens,
-                                        call.output + q * dims, dims, query == 0, next);
+void score_pages(Element element, const kv::ScoresCall& call) {
+  const kv::Slots& slots = call.slots;
+  const auto dims = static_cast<std::size_t>(slots.shape.head_dim);
+  kv::ReadNext values;
+  kv::for_pages(slots, [&](const kv::PageSlots& page, const kv::PageSlots& following) {
+    if (values.values.values == nullptr) values.values = values_of<Type>(element, slots, page);
+    const kv::HeadKeys head{head_keys(element, slots.shape, page.page, slots.kv_head),
+                            dims * Type::kUnitBytes,
+                            dims,
+                            page.first,
+                            page.last,
+                            nullptr,
+                            slots.stride};
+    kv::score_head(Type{}, head, call.queries, call.query_count, call.scores + page.at,
+                   following.page == nullptr ? values : keys_next(element, slots, following.page));
   });
-  next.take_rest();
+}
+
+template <class Type>
+void accumulate_pages(Element element, const kv::AccumulateCall& call) {
+  const kv::Slots& slots = call.slots;
+  const auto dims = static_cast<std::size_t>(slots.shape.head_dim);
+  kv::for_pages(slots, [&](const kv::PageSlots& page, const kv::PageSlots& following) {
+    const kv::HeadValues head = values_of<Type>(element, slots, page);
+    const kv::ReadNext next = following.page == nullptr
+                                  ? keys_next(element, slots, call.next)
+                                  : kv::ReadNext{values_of<Type>(element, slots, following)};
+    kv::PartAhead part = next.part();
+    kv::for_passes(call.query_count, [&](auto pass, int query) {
+      const kv::Weights weights{call.weights + query * slots.stride + page.at, slots.stride};
+      kv::add_dims<decltype(pass)::value>(Type{}, head, dims, weights,
+                                          call.output + static_cast<std::size_t>(query) * dims,
+                                          query == 0, next, part);
+    });
+    part.take_rest();
+  });
 }
 
 void write(Element element, const KvShape& shape, std::byte* page, int slot, const float* keys,
@@ -132,17 +148,17 @@ void write(Element element, const KvShape& shape, std::byte* page, int slot, con
 
 void scores(Element element, const kv::ScoresCall& call) {
   switch (element) {
-    case Element::f32: return score_page<F32>(element, call);
-    case Element::f16: return score_page<F16>(element, call);
-    case Element::bf16: return score_page<Bf16>(element, call);
+    case Element::f32: return score_pages<F32>(element, call);
+    case Element::f16: return score_pages<F16>(element, call);
+    case Element::bf16: return score_pages<Bf16>(element, call);
   }
 }
 
 void accumulate(Element element, const kv::AccumulateCall& call) {
   switch (element) {
-    case Element::f32: return accumulate_page<F32>(element, call);
-    case Element::f16: return accumulate_page<F16>(element, call);
-    case Element::bf16: return accumulate_page<Bf16>(element, call);
+    case Element::f32: return accumulate_pages<F32>(element, call);
+    case Element::f16: return accumulate_pages<F16>(element, call);
+    case Element::bf16: return accumulate_pages<Bf16>(element, call);
   }
 }
 

@@ -162,43 +162,65 @@ QUIVER_KV_INLINE void find_factors(const std::uint16_t* lengths, std::size_t dim
   }
 }
 
-template <int kBits>
-void score_page(const Layout& layout, const kv::ScoresCall& call) {
-  if (call.first >= call.last) return;
-  const Head head = head_of(layout, call.page, call.kv_head);
-  float entries[16];
-  fill_table<kBits>(entries);
-  alignas(64) float factors[kTokens];
-  find_factors(head.key_lengths, layout.dims, call.first, call.last, factors);
-  const kv::HeadKeys keys{
-      head.keys, layout.dims * kv::unit_bytes(kBits), layout.dims, call.first, call.last, factors};
-  kv::score_head(Codes<kBits>{kv::LookUp<kBits>(entries)}, keys, call.queries, call.query_count,
-                 call.scores, {head.values, layout.value_row, call.first, call.last});
+/// The values of a page's slots.
+kv::HeadValues values_of(const Layout& layout, const kv::Slots& slots, const kv::PageSlots& page) {
+  return {head_of(layout, page.page, slots.kv_head).values, layout.value_row, page.first,
+          page.last};
+}
+
+/// The keys of a page that is read next, if any is.
+kv::ReadNext keys_next(const Layout& layout, const kv::Slots& slots, const std::byte* page) {
+  if (page == nullptr) return {};
+  return {{}, head_of(layout, page, slots.kv_head).keys, layout.key_bytes};
 }
 
 template <int kBits>
-void accumulate_page(const Layout& layout, const kv::AccumulateCall& call) {
-  if (call.first >= call.last) return;
-  const Head head = head_of(layout, call.page, call.kv_head);
+void score_pages(const Layout& layout, const kv::ScoresCall& call) {
+  const kv::Slots& slots = call.slots;
   float entries[16];
   fill_table<kBits>(entries);
-  alignas(64) float factors[kTokens];
-  find_factors(head.value_lengths, layout.dims, call.first, call.last, factors);
   const Codes<kBits> codes{kv::LookUp<kBits>(entries)};
-  const kv::HeadValues values{head.values, layout.value_row, call.first, call.last};
-  kv::PartAhead next;
-  if (call.next != nullptr) {
-    next = {head_of(layout, call.next, call.kv_head).keys, layout.key_bytes};
-  }
-  kv::for_passes(call.query_count, [&](auto pass, int query) {
-    constexpr int kQueries = decltype(pass)::value;
-    const auto q = static_cast<std::size_t>(query);
-    alignas(64) float folded[kMostQueries * kTokens];
-    kv::fold_weights<kQueries>(call.weights + q * kTokens, factors, call.first, call.last, folded);
-    kv::add_dims<kQueries>(codes, values, 0, layout.dims, folded, call.output + q * layout.dims,
-                           layout.dims, query == 0, next);
+  kv::ReadNext values;
+  kv::for_pages(slots, [&](const kv::PageSlots& page, const kv::PageSlots& following) {
+    if (values.values.values == nullptr) values.values = values_of(layout, slots, page);
+    const Head head = head_of(layout, page.page, slots.kv_head);
+    alignas(64) float factors[kTokens];
+    find_factors(head.key_lengths, layout.dims, page.first, page.last, factors);
+    const kv::HeadKeys keys{head.keys,   layout.dims * kv::unit_bytes(kBits),
+                            layout.dims, page.first,
+                            page.last,   factors,
+                            slots.stride};
+    kv::score_head(codes, keys, call.queries, call.query_count, call.scores + page.at,
+                   following.page == nullptr ? values : keys_next(layout, slots, following.page));
   });
-  next.take_rest();
+}
+
+template <int kBits>
+void accumulate_pages(const Layout& layout, const kv::AccumulateCall& call) {
+  const kv::Slots& slots = call.slots;
+  float entries[16];
+  fill_table<kBits>(entries);
+  const Codes<kBits> codes{kv::LookUp<kBits>(entries)};
+  kv::for_pages(slots, [&](const kv::PageSlots& page, const kv::PageSlots& following) {
+    alignas(64) float factors[kTokens];
+    find_factors(head_of(layout, page.page, slots.kv_head).value_lengths, layout.dims, page.first,
+                 page.last, factors);
+    const kv::HeadValues values = values_of(layout, slots, page);
+    const kv::ReadNext next = following.page == nullptr
+                                  ? keys_next(layout, slots, call.next)
+                                  : kv::ReadNext{values_of(layout, slots, following)};
+    kv::PartAhead part = next.part();
+    kv::for_passes(call.query_count, [&](auto pass, int query) {
+      constexpr int kQueries = decltype(pass)::value;
+      alignas(64) float folded[kMostQueries * kTokens];
+      kv::fold_weights<kQueries>({call.weights + query * slots.stride + page.at, slots.stride},
+                                 factors, page.first, page.last, folded);
+      kv::add_dims<kQueries>(codes, values, layout.dims, {folded, kTokens},
+                             call.output + static_cast<std::size_t>(query) * layout.dims,
+                             query == 0, next, part);
+    });
+    part.take_rest();
+  });
 }
 
 void write(const Format& format, const KvShape& shape, const Turn& key_turn, const Turn& value_turn,
@@ -217,22 +239,22 @@ void write(const Format& format, const KvShape& shape, const Turn& key_turn, con
 }
 
 void scores(const Format& format, const kv::ScoresCall& call) {
-  const Layout layout = layout_of(format, call.shape);
+  const Layout layout = layout_of(format, call.slots.shape);
   switch (format.key_bits) {
-    case 1: return score_page<1>(layout, call);
-    case 2: return score_page<2>(layout, call);
-    case 3: return score_page<3>(layout, call);
-    default: return score_page<4>(layout, call);
+    case 1: return score_pages<1>(layout, call);
+    case 2: return score_pages<2>(layout, call);
+    case 3: return score_pages<3>(layout, call);
+    default: return score_pages<4>(layout, call);
   }
 }
 
 void accumulate(const Format& format, const kv::AccumulateCall& call) {
-  const Layout layout = layout_of(format, call.shape);
+  const Layout layout = layout_of(format, call.slots.shape);
   switch (format.value_bits) {
-    case 1: return accumulate_page<1>(layout, call);
-    case 2: return accumulate_page<2>(layout, call);
-    case 3: return accumulate_page<3>(layout, call);
-    default: return accumulate_page<4>(layout, call);
+    case 1: return accumulate_pages<1>(layout, call);
+    case 2: return accumulate_pages<2>(layout, call);
+    case 3: return accumulate_pages<3>(layout, call);
+    default: return accumulate_pages<4>(layout, call);
   }
 }
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -99,6 +100,11 @@ class GuardedPage {
   std::byte* data() { return bytes_.data() + offset_; }
   std::span<std::byte> bytes() { return {data(), size_}; }
   std::size_t size() const { return size_; }
+  /// Slots of this page alone.
+  KvStrategy::Slots slots(int head, int first, int last) {
+    only_[0] = data();
+    return {only_, head, first, last};
+  }
   bool is_guarded() const {
     for (std::size_t i = 0; i < bytes_.size(); ++i) {
       const bool is_inside = i >= offset_ && i < offset_ + size_;
@@ -112,6 +118,7 @@ class GuardedPage {
   std::vector<std::byte> bytes_;
   std::size_t size_;
   std::size_t offset_;
+  std::array<const std::byte*, 1> only_{};
 };
 
 /// A full page of tokens, and what was written: [token, head, dim].
@@ -156,7 +163,7 @@ struct FilledPage {
     const int count = static_cast<int>(queries.size() / dims());
     strategy->transform_queries(shape, turned.data(), count);
     std::vector<float> result(static_cast<std::size_t>(count) * kTokens, -77.0F);
-    strategy->scores(shape, page.data(), head, first, last, turned.data(), count, result.data());
+    strategy->scores(shape, page.slots(head, first, last), turned.data(), count, result.data());
     return result;
   }
 
@@ -165,7 +172,7 @@ struct FilledPage {
                               float start = 0) {
     const auto count = weights.size() / kTokens;
     std::vector<float> result(count * dims(), start);
-    strategy->accumulate(shape, page.data(), head, first, last, weights.data(),
+    strategy->accumulate(shape, page.slots(head, first, last), weights.data(),
                          static_cast<int>(count), result.data(), nullptr);
     return result;
   }

@@ -130,7 +130,7 @@ TEST(KvFloat, sums_of_parts_equal_the_sum_of_the_whole) {
     const auto whole = filled.raw_sums(1, 0, kTokens, weights, 0.25F);
     std::vector<float> parts(72, 0.25F);
     for (const auto& [first, last] : {std::pair{0, 1}, {1, 20}, {20, 20}, {20, 64}}) {
-      filled.strategy->accumulate(filled.shape, filled.page.data(), 1, first, last, weights.data(),
+      filled.strategy->accumulate(filled.shape, filled.page.slots(1, first, last), weights.data(),
                                   1, parts.data(), nullptr);
     }
     EXPECT_EQ(parts, whole) << name;
@@ -143,10 +143,10 @@ float stored(const KvStrategy& strategy, GuardedPage& page, float value) {
   const float one = 1;
   std::vector<float> scores(kTokens);
   strategy.write(shape, page.data(), 0, std::span(&value, 1), std::span(&value, 1));
-  strategy.scores(shape, page.data(), 0, 0, 1, &one, 1, scores.data());
+  strategy.scores(shape, page.slots(0, 0, 1), &one, 1, scores.data());
   float output = 0;
   const std::vector<float> weights(kTokens, 1.0F);
-  strategy.accumulate(shape, page.data(), 0, 0, 1, weights.data(), 1, &output, nullptr);
+  strategy.accumulate(shape, page.slots(0, 0, 1), weights.data(), 1, &output, nullptr);
   EXPECT_TRUE(scores[0] == output || (std::isnan(scores[0]) && std::isnan(output))) << value;
   return scores[0];
 }

@@ -1,5 +1,7 @@
 // What every strategy for keys and values owes: scores and sums of what is stored, the same bits
 // whatever is computed beside them, and the same page from every instruction set.
+#include <algorithm>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <numeric>
@@ -143,6 +145,58 @@ TEST_P(KvPages, results_do_not_depend_on_queries_together_or_on_the_range) {
       for (std::size_t i = 0; i < part.size(); ++i) {
         const int slot = static_cast<int>(i % kTokens);
         ASSERT_EQ(part[i], slot >= first && slot < last ? scores[i] : -77.0F) << slot;
+      }
+    }
+  }
+}
+
+/// Numbers [query, tokens of all pages] for one of the pages: [query, kTokens].
+std::vector<float> of_page(std::span<const float> numbers, int pages, int page) {
+  std::vector<float> result;
+  for (std::size_t at = static_cast<std::size_t>(page * kTokens); at < numbers.size();
+       at += static_cast<std::size_t>(pages * kTokens)) {
+    result.insert(result.end(), numbers.begin() + static_cast<std::ptrdiff_t>(at),
+                  numbers.begin() + static_cast<std::ptrdiff_t>(at + kTokens));
+  }
+  return result;
+}
+
+TEST_P(KvPages, results_do_not_depend_on_the_pages_together) {
+  constexpr int kPages = 3;
+  // The longest has more pieces than are rounded at a time.
+  const int longest = GetParam().config.offer == std::string("affine") ? 640 : 96;
+  for (const int dims : {3, 64, 80, longest}) {
+    std::vector<FilledPage> filled;
+    std::array<const std::byte*, kPages> pages{};
+    filled.reserve(kPages);
+    for (int page = 0; page < kPages; ++page) {
+      filled.emplace_back(strategy(), KvShape{2, dims}, static_cast<std::uint32_t>(20 + page));
+    }
+    for (std::size_t page = 0; page < kPages; ++page) pages[page] = filled[page].page.data();
+    const KvShape shape = filled[0].shape;
+    const std::shared_ptr<const KvStrategy> by = filled[0].strategy;
+    for (const int count : {1, 4, 9}) {
+      auto queries = random_floats(static_cast<std::size_t>(count * dims), 15);
+      const auto weights = random_floats(static_cast<std::size_t>(count * kPages * kTokens), 16);
+      for (const auto& [first, last] :
+           {std::pair{0, 192}, {10, 150}, {70, 128}, {63, 65}, {64, 128}, {90, 90}, {191, 192}}) {
+        const KvStrategy::Slots slots{pages, 1, first, last};
+        std::vector<float> turned = queries;
+        by->transform_queries(shape, turned.data(), count);
+        std::vector<float> scores(weights.size(), -77.0F);
+        by->scores(shape, slots, turned.data(), count, scores.data());
+        std::vector<float> sums(queries.size(), 0.25F), one_by_one = sums;
+        by->accumulate(shape, slots, weights.data(), count, sums.data(), pages[0]);
+        for (int page = 0; page < kPages; ++page) {
+          const int begin = std::clamp(first - page * kTokens, 0, kTokens);
+          const int end = std::clamp(last - page * kTokens, begin, kTokens);
+          FilledPage& own = filled[static_cast<std::size_t>(page)];
+          EXPECT_EQ(of_page(scores, kPages, page), own.scores(1, begin, end, queries))
+              << dims << " " << count << " " << first << " " << last;
+          by->accumulate(shape, own.page.slots(1, begin, end),
+                         of_page(weights, kPages, page).data(), count, one_by_one.data(), nullptr);
+        }
+        EXPECT_EQ(sums, one_by_one) << dims << " " << count << " " << first << " " << last;
       }
     }
   }

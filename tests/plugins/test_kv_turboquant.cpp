@@ -207,7 +207,7 @@ TEST(KvTurboquant, the_longest_heads_work) {
     for (const float number : key) squares += static_cast<double>(number) * number;
     strategy->transform_queries(shape, key.data(), 1);
     std::vector<float> scores(kTokens);
-    strategy->scores(shape, page.data(), 0, 63, 64, key.data(), 1, scores.data());
+    strategy->scores(shape, page.slots(0, 63, 64), key.data(), 1, scores.data());
     // A vector with itself: its square, short by the share of the error.
     EXPECT_NEAR(scores[63] / squares, 1 - 0.0095, 0.005) << dims;
     EXPECT_TRUE(page.is_guarded());

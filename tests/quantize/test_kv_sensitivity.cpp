@@ -60,15 +60,14 @@ class GridPages final : public KvStrategy {
     full_->write(shape, page, slot, rounded(key_bits_, keys), rounded(value_bits_, values));
   }
 
-  void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores) const override {
-    full_->scores(shape, page, kv_head, first, last, queries, query_count, scores);
+  void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
+              float* scores) const override {
+    full_->scores(shape, slots, queries, query_count, scores);
   }
 
-  void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output,
-                  const std::byte* next) const override {
-    full_->accumulate(shape, page, kv_head, first, last, weights, query_count, output, next);
+  void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
+                  float* output, const std::byte* next) const override {
+    full_->accumulate(shape, slots, weights, query_count, output, next);
   }
 
  private:

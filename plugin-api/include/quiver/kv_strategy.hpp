@@ -21,8 +21,8 @@ struct KvShape {
 /// softmax over pages; the strategy only writes and reads bytes. A page is read where it lies.
 ///
 /// Stateless: all that it knows about a sequence is in the pages, which may be copied, shared and
-/// saved. Results for one query do not depend on `queries`, the number handed over together.
-/// [any-thread]; one page is written by one thread at a time.
+/// saved. Results for one query depend neither on how many are handed over together nor on how many
+/// pages are. [any-thread]; one page is written by one thread at a time.
 class KvStrategy {
  public:
   static constexpr int kTokens = 64;  ///< Tokens of a page.
@@ -36,18 +36,29 @@ class KvStrategy {
   virtual void write(const KvShape& shape, std::byte* page, int slot, std::span<const float> keys,
                      std::span<const float> values) const = 0;
 
-  /// Dot products of `query_count` queries [query_count, head_dim] with the keys of one kv head in
-  /// slots [first, last) -> scores[query * kTokens + slot]; other scores are left alone.
-  virtual void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                      const float* queries, int query_count, float* scores) const = 0;
+  /// Tokens of one kv head in consecutive pages: slot s is slot s % kTokens of pages[s / kTokens].
+  struct Slots {
+    std::span<const std::byte* const> pages;
+    int kv_head;
+    int first;  ///< Slots [first, last) are meant, counted from the first page.
+    int last;
 
-  /// Adds sum over slots [first, last) of weights[query * kTokens + slot] * value to
+    /// Numbers from one query's scores or weights to the next one's.
+    int stride() const { return static_cast<int>(pages.size()) * kTokens; }
+  };
+
+  /// Dot products of `query_count` queries [query_count, head_dim] with the keys of slots ->
+  /// scores[query * slots.stride() + slot]; other scores are left alone. What is asked for next is
+  /// mostly accumulate() with the same pages.
+  virtual void scores(const KvShape& shape, const Slots& slots, const float* queries,
+                      int query_count, float* scores) const = 0;
+
+  /// Adds sum over slots of weights[query * slots.stride() + slot] * value to
   /// output[query * head_dim + d], slots in ascending order. `next` is the page whose scores() are
   /// asked for next, or nullptr: a strategy may begin to fetch it from memory, which takes longer
   /// than computing does where a cache is long.
-  virtual void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first,
-                          int last, const float* weights, int query_count, float* output,
-                          const std::byte* next) const = 0;
+  virtual void accumulate(const KvShape& shape, const Slots& slots, const float* weights,
+                          int query_count, float* output, const std::byte* next) const = 0;
 
   /// Turns queries [count, head_dim] into the space that keys are stored in, in place; the default
   /// is that space itself.
@@ -64,7 +75,7 @@ class KvStrategy {
 /// The provider behind KV strategy offers. [any-thread]
 class KvStrategyFactory {
  public:
-  static constexpr std::string_view kInterfaceId = "quiver.kv-strategy/1";
+  static constexpr std::string_view kInterfaceId = "quiver.kv-strategy/2";
   virtual ~KvStrategyFactory() = default;
 
   /// Options of the strategy `offer`; they live as long as the library.

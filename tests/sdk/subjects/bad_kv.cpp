@@ -34,44 +34,40 @@ class Rows final : public KvStrategy {
     }
   }
 
-  void scores(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-              const float* queries, int query_count, float* scores) const override {
-    const float* keys = half(shape, page, 0, kv_head);
-    if (defect_ == "scores-all") first = 0, last = kTokens;
+  void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
+              float* scores) const override {
+    int first = slots.first, last = slots.last;
+    if (defect_ == "scores-all") first = 0, last = slots.stride();
     for (int q = 0; q < query_count; ++q) {
       for (int slot = first; slot < last; ++slot) {
+        const float* key = row_of(shape, slots, slot, 0);
         float sum = defect_ == "counts-queries" ? static_cast<float>(query_count) * 1e-3F : 0;
-        for (int d = 0; d < shape.head_dim; ++d) {
-          sum += queries[q * shape.head_dim + d] *
-                 keys[static_cast<std::size_t>(slot) * row(shape) + static_cast<std::size_t>(d)];
-        }
+        if (defect_ == "counts-pages") sum = static_cast<float>(slots.pages.size()) * 1e-3F;
+        for (int d = 0; d < shape.head_dim; ++d) sum += queries[q * shape.head_dim + d] * key[d];
         if (defect_ == "noise") sum = static_cast<float>(q + slot);
         if (defect_ == "by-address")
-          sum += static_cast<float>(reinterpret_cast<std::uintptr_t>(page) % 8191);
+          sum += static_cast<float>(reinterpret_cast<std::uintptr_t>(slots.pages[0]) % 8191);
         if (defect_ == "by-thread") {
           sum += 1e-3F *
                  static_cast<float>(std::hash<std::thread::id>()(std::this_thread::get_id()) % 997);
         }
-        scores[q * kTokens + slot] = sum;
+        scores[q * slots.stride() + slot] = sum;
       }
     }
   }
 
-  void accumulate(const KvShape& shape, const std::byte* page, int kv_head, int first, int last,
-                  const float* weights, int query_count, float* output,
-                  const std::byte*) const override {
-    const float* values = half(shape, page, 1, kv_head);
+  void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
+                  float* output, const std::byte*) const override {
     if (defect_ == "overwrites") {
       std::memset(output, 0,
                   sizeof(float) * static_cast<std::size_t>(query_count * shape.head_dim));
     }
     for (int q = 0; q < query_count; ++q) {
-      for (int slot = first; slot < last; ++slot) {
-        for (int d = 0; d < shape.head_dim; ++d) {
-          output[q * shape.head_dim + d] +=
-              weights[q * kTokens + slot] *
-              values[static_cast<std::size_t>(slot) * row(shape) + static_cast<std::size_t>(d)];
-        }
+      for (int slot = slots.first; slot < slots.last; ++slot) {
+        const float* value = row_of(shape, slots, slot, kTokens);
+        const float weight = weights[q * slots.stride() + slot];
+        for (int d = 0; d < shape.head_dim; ++d)
+          output[q * shape.head_dim + d] += weight * value[d];
       }
     }
   }
@@ -80,10 +76,14 @@ class Rows final : public KvStrategy {
   static std::size_t row(const KvShape& shape) {
     return static_cast<std::size_t>(shape.kv_heads) * static_cast<std::size_t>(shape.head_dim);
   }
-  static const float* half(const KvShape& shape, const std::byte* page, std::size_t which,
-                           int head) {
-    return reinterpret_cast<const float*>(page) + which * kTokens * row(shape) +
-           static_cast<std::size_t>(head * shape.head_dim);
+  /// Of keys from row 0 on, of values from row kTokens on.
+  const float* row_of(const KvShape& shape, const Slots& slots, int slot, int first) const {
+    const bool is_value = first != 0;
+    const bool is_first = defect_ == "one-page" || (defect_ == "adds-first-page" && is_value);
+    const int page = is_first ? slots.first / kTokens : slot / kTokens;
+    return reinterpret_cast<const float*>(slots.pages[static_cast<std::size_t>(page)]) +
+           static_cast<std::size_t>(first + slot % kTokens) * row(shape) +
+           static_cast<std::size_t>(slots.kv_head * shape.head_dim);
   }
 
   std::string_view defect_;
@@ -114,7 +114,8 @@ const void* get(std::string_view id) {
 #define BREAKER(name) QUIVER_OFFER_KV_STRATEGY(name, "Breaks a rule")
 QUIVER_PLUGIN(get, "bad-kv", "1.0.0", "Apache-2.0", "Strategies that break rules", BREAKER("good"),
               BREAKER("no-bytes"), BREAKER("spills"), BREAKER("adds-up"), BREAKER("write-overruns"),
-              BREAKER("scores-all"), BREAKER("counts-queries"), BREAKER("noise"),
+              BREAKER("scores-all"), BREAKER("counts-queries"), BREAKER("counts-pages"),
+              BREAKER("one-page"), BREAKER("adds-first-page"), BREAKER("noise"),
               BREAKER("by-address"), BREAKER("by-thread"), BREAKER("overwrites"));
 
 std::span<const quiver_offer> Factory::offers() {
