@@ -80,7 +80,7 @@ template <int kBits, int kQueries, int kBeside>
 void add_piece(const KeyPiece& keys, const RoundedPiece<kQueries>& queries, float* scores,
                int stride, kv::PartAhead& ahead) {
   Ints sums[kQueries][kBeside][kParts];
-  sum_words<kBits>(keys.words, queries.numbers, ahead, sums);
+  sum_words<kBits, Asks::all>(keys.words, queries.numbers, ahead, sums);
   add_scores(keys, queries, sums, scores, stride);
 }
 
@@ -276,7 +276,7 @@ template <int kBits, int kQueries, int kBeside>
 void add_values(const Words& words, const Rounded& weights, const float* extra, float* output,
                 std::size_t stride, kv::PartAhead& ahead) {
   Ints sums[kQueries][kBeside][kParts];
-  sum_words<kBits>(words, weights, ahead, sums);
+  sum_words<kBits, Asks::most>(words, weights, ahead, sums);
 #pragma GCC unroll 8
   for (int q = 0; q < kQueries; ++q) {
     const Vec step = kv::all(weights.step[q]);

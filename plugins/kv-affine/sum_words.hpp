@@ -74,8 +74,12 @@ struct Words {
   std::size_t count;  ///< Rows.
 };
 
+/// How many lines sum_words() asks for: as many as it reads, or two for three where others are
+/// asked for between its loops.
+enum class Asks { all, most };
+
 /// Sums of the products of codes in words with those of queries.
-template <int kBits, int kQueries, int kBeside>
+template <int kBits, Asks kAsks, int kQueries, int kBeside>
 QUIVER_KV_INLINE void sum_words(const Words& words, const Rounded& queries, kv::PartAhead& ahead,
                                 Ints (&sums)[kQueries][kBeside][kParts]) {
   using Dots = WordDots<kBits>;
@@ -99,9 +103,10 @@ QUIVER_KV_INLINE void sum_words(const Words& words, const Rounded& queries, kv::
     const std::uint32_t* from = words.first + static_cast<std::size_t>(first) * words.unit_words;
 #pragma GCC unroll 1
     for (std::size_t w = 0; w < words.count; ++w, codes += 32 / kBits, from += kUnit) {
-      // Less than what is read here: some are asked for while numbers are rounded, and some arrive
-      // during what follows the last loop.
-      if (w * kTogether % 4 == 0 && w + 2 < words.count) next.take<3 * kv::kLine>();
+      if (w * kTogether % 4 == 0) {
+        if (kAsks == Asks::all) next.take<4 * kv::kLine>();
+        if (kAsks == Asks::most && w + 2 < words.count) next.take<3 * kv::kLine>();
+      }
       Dots::add(from, words.unit_words, codes, some);
     }
 #pragma GCC unroll 8
