@@ -3,6 +3,7 @@
 #include "bench/load_model.hpp"
 #include "bench/process_usage.hpp"
 #include "core/decode/engine.hpp"
+#include "core/decode/index_of_largest.hpp"
 #include "core/kernels/kernel_table.hpp"
 
 #include <quiver/error.hpp>
@@ -172,9 +173,7 @@ void lengthen(Sequence& sequence, int length) {
 }
 
 std::int32_t likeliest(std::span<const float> logits) {
-  const float most =
-      quiver::kernels().elements->largest(logits.data(), static_cast<int>(logits.size()));
-  return static_cast<std::int32_t>(std::distance(logits.begin(), std::ranges::find(logits, most)));
+  return static_cast<std::int32_t>(quiver::index_of_largest(logits));
 }
 
 class Bench {

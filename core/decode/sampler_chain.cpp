@@ -7,6 +7,7 @@
 #include <numeric>
 #include <quiver/error.hpp>
 
+#include "core/decode/index_of_largest.hpp"
 #include "core/decode/philox.hpp"
 #include "core/kernels/kernel_table.hpp"
 
@@ -39,10 +40,7 @@ bool has_nan(std::span<const float> logits) {
 /// Index of the largest logit, the lowest id among equals.
 std::size_t most_likely(const Candidates& candidates) {
   if (candidates.is_indexed) {
-    const float top =
-        kernels().elements->largest(candidates.logits, static_cast<int>(candidates.count));
-    const std::span<const float> logits(candidates.logits, candidates.count);
-    return static_cast<std::size_t>(std::ranges::find(logits, top) - logits.begin());
+    return index_of_largest({candidates.logits, candidates.count});
   }
   std::size_t best = 0;
   for (std::size_t i = 1; i < candidates.count; ++i) {

@@ -7,6 +7,7 @@
 #include <quiver/error.hpp>
 #include <vector>
 
+#include "core/decode/index_of_largest.hpp"
 #include "core/eval/stopwatch.hpp"
 
 namespace quiver {
@@ -32,7 +33,7 @@ Ids made_up(int count, int vocabulary) {
 }
 
 std::int32_t likeliest(std::span<const float> logits) {
-  return static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin());
+  return static_cast<std::int32_t>(index_of_largest(logits));
 }
 
 double prefill_seconds(Engine& engine, const Ids& prompt) {
