@@ -5,6 +5,7 @@
 #include <array>
 #include <cmath>
 #include <limits>
+#include <numeric>
 
 #include "core/kernels/kernel_table.hpp"
 
@@ -14,9 +15,10 @@ namespace {
 constexpr int kPage = KvStrategy::kTokens;
 constexpr float kNone = -std::numeric_limits<float>::infinity();
 
-// Queries that share what is read, so few that their scores with a split stay in the first-level
-// cache.
-constexpr int kTogether = 8;
+// Strategies multiply up to eight queries in one pass over a page. A few passes' scores with a
+// split are not larger than what they read.
+constexpr int kPassQueries = 8;
+constexpr int kMostQueries = 24;
 
 /// Tokens that are seen of those of some pages.
 struct Seen {
@@ -30,11 +32,14 @@ struct Seen {
 struct PageRange {
   int first;
   int last;
+  bool operator==(const PageRange&) const = default;
 };
 
-/// Rows that are attended with at once.
+/// Rows that are attended with at once: as many as fill passes, where that are not too many, and at
+/// least one.
 int rows_together(const AttentionTile& tile) {
-  return std::clamp(kTogether / tile.group, 1, tile.rows);
+  const int filled = kPassQueries / std::gcd(kPassQueries, tile.group);
+  return std::clamp(kMostQueries / tile.group, 1, std::min(filled, tile.rows));
 }
 
 /// What a row sees of some pages, counted from the first one's slot 0.
@@ -43,6 +48,13 @@ Seen seen(const AttentionTile& tile, int row, const PageRange& pages) {
   const int begin = tile.visible_begin(row);
   return {std::max(begin - pages.first * kPage, 0),
           std::min(end, pages.last * kPage) - pages.first * kPage};
+}
+
+/// Those of some pages that a row sees something of.
+PageRange pages_seen(const AttentionTile& tile, int row, const PageRange& pages) {
+  const Seen own = seen(tile, row, pages);
+  if (own.is_empty()) return {0, 0};
+  return {pages.first + own.first / kPage, pages.first + (own.last - 1) / kPage + 1};
 }
 
 /// The softmax of `count` queries that see the same tokens: turns scores, `stride` apart, into
@@ -64,18 +76,12 @@ void weigh(const AttentionTile& tile, const Seen& own, const Seen& all, float* s
   }
 }
 
-/// Rows [first, last) over some pages of one split; `next` is read after them, or nullptr.
-void attend_rows(const AttentionTile& tile, int first_row, int last_row, PageRange pages,
+/// Rows [first, last), which see something of the same pages of one split; `next` is read after
+/// them, or nullptr.
+void attend_rows(const AttentionTile& tile, int first_row, int last_row, const PageRange& pages,
                  const std::byte* next, const float* queries, float* scores,
                  const SoftmaxState& state) {
-  // Rows see pages from some row on, and with a window up to some row.
-  while (first_row < last_row && seen(tile, first_row, pages).is_empty()) ++first_row;
-  while (first_row < last_row && seen(tile, last_row - 1, pages).is_empty()) --last_row;
-  if (first_row == last_row) return;
-  pages.first += seen(tile, first_row, pages).first / kPage;
-  pages.last = pages.first + (seen(tile, last_row - 1, pages).last - 1) / kPage + 1;
   const Seen all{seen(tile, first_row, pages).first, seen(tile, last_row - 1, pages).last};
-
   std::array<const std::byte*, kSplitPages> bytes{};
   for (int page = pages.first; page < pages.last; ++page) {
     bytes[static_cast<std::size_t>(page - pages.first)] = tile.page(page);
@@ -151,9 +157,14 @@ void attend_split(const AttentionTile& tile, int split, const float* queries, fl
   // A thread mostly goes on with the next split.
   const std::byte* next = pages.last < tile.last_page ? tile.page(pages.last) : nullptr;
   const int together = rows_together(tile);
-  for (int row = 0; row < tile.rows; row += together) {
-    const int end = std::min(row + together, tile.rows);
-    attend_rows(tile, row, end, pages, end == tile.rows ? next : nullptr, queries, scores, state);
+  for (int row = 0, end = 0; row < tile.rows; row = end) {
+    // Rows that see other pages are left to others: a weight of zero would let what is not finite
+    // pass.
+    const PageRange own = pages_seen(tile, row, pages);
+    end = row + 1;
+    while (end < tile.rows && end - row < together && pages_seen(tile, end, pages) == own) ++end;
+    if (own.first == own.last) continue;
+    attend_rows(tile, row, end, own, end == tile.rows ? next : nullptr, queries, scores, state);
   }
 }
 
@@ -165,7 +176,8 @@ SoftmaxState SoftmaxState::of_query(int query, int head_dim) const noexcept {
 void join_softmax(const SoftmaxState& into, const SoftmaxState& next, int queries, int head_dim) {
   const ElementKernels& elements = *kernels().elements;
   for (int query = 0; query < queries; ++query) {
-    if (next.tops[query] == kNone) continue;
+    // Of a state that saw something, this is at least 1, or not a number.
+    if (next.totals[query] == 0) continue;
     const float top = std::max(into.tops[query], next.tops[query]);
     const float keep = std::exp(into.tops[query] - top);
     const float add = std::exp(next.tops[query] - top);

@@ -157,7 +157,7 @@ void ForwardOps::store_pages(KvCache cache) {
 
 namespace {
 
-// So many queries share each page while it is in a cache of the thread's own.
+// So many queries share the pages of a split while they are in a cache of the thread's own.
 constexpr int kTileQueries = 32;
 
 }  // namespace

@@ -111,6 +111,28 @@ std::vector<float> KvPage::sums_with(const KvPage& other, int head, int first, i
   return sums_of({pages, head, first, last}, weights, count, 0.0F, GuardSide::after);
 }
 
+std::vector<float> KvPage::sums_one_by_one(const KvPage& other, int head, int first, int last,
+                                           std::span<const float> weights, int count) const {
+  GuardedBuffer<float> output(static_cast<std::size_t>(count * shape_.head_dim), GuardSide::after);
+  std::ranges::fill(output.span(), 0.0F);
+  const std::array<const KvPage*, 2> pages{this, &other};
+  for (int page = 0; page < 2; ++page) {
+    GuardedBuffer<float> input(static_cast<std::size_t>(count * kTokens), GuardSide::after);
+    for (int query = 0; query < count; ++query) {
+      const auto from = weights.begin() + (2 * query + page) * kTokens;
+      std::copy_n(from, kTokens, input.data() + query * kTokens);
+    }
+    const std::array<const std::byte*, 1> bytes{
+        pages[static_cast<std::size_t>(page)]->page_.data()};
+    const int begin = std::clamp(first - page * kTokens, 0, kTokens);
+    const int end = std::clamp(last - page * kTokens, begin, kTokens);
+    strategy_.accumulate(shape_, {bytes, head, begin, end}, input.data(), count, output.data(),
+                         nullptr);
+  }
+  strategy_.transform_outputs(shape_, output.data(), count);
+  return {output.span().begin(), output.span().end()};
+}
+
 std::vector<float> KvPage::turned(int count, float start) const {
   std::vector<float> outputs(static_cast<std::size_t>(count * shape_.head_dim), start);
   strategy_.transform_outputs(shape_, outputs.data(), count);

@@ -45,11 +45,16 @@ class KvPage {
   std::vector<float> sums(int head, int first, int last, std::span<const float> weights, int count,
                           float start = 0.0F, GuardSide side = GuardSide::after) const;
 
-  /// Both over the slots of this page and then those of another, [count, 2 * kTokens] of them.
+  /// Both over the slots of this page and then those of another, [count, 2 * kTokens] of them, in
+  /// one call.
   std::vector<float> scores_with(const KvPage& other, int head, int first, int last,
                                  std::span<const float> queries, int count) const;
   std::vector<float> sums_with(const KvPage& other, int head, int first, int last,
                                std::span<const float> weights, int count) const;
+
+  /// sums_with() by a call for each page.
+  std::vector<float> sums_one_by_one(const KvPage& other, int head, int first, int last,
+                                     std::span<const float> weights, int count) const;
 
   /// Outputs [count, head_dim] that are `start` everywhere, turned back.
   std::vector<float> turned(int count, float start) const;

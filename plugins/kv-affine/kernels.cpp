@@ -3,7 +3,7 @@
 
 #include "encode.hpp"
 #include "kv-common/page_walk.hpp"
-#include "sum_words.hpp"
+#include "rounded_queries.hpp"
 
 namespace quiver::kv_affine {
 namespace {
@@ -29,19 +29,7 @@ Head head_of(const Layout& layout, const std::byte* page, int kv_head) {
   return head;
 }
 
-/// Numbers of queries that are rounded before a page's codes are read.
-constexpr std::size_t kRoundedPieces = 8;
-
-/// One piece of some queries, rounded.
-template <int kQueries>
-struct RoundedPiece {
-  Rounded numbers;
-  float totals[kQueries];  ///< Sums of what the numbers were rounded to.
-  std::size_t words;       ///< Of a key's codes that it is multiplied with.
-  std::size_t group;
-};
-
-/// The same piece of the keys of some blocks.
+/// A piece of the keys of some blocks.
 struct KeyPiece {
   Words words;  ///< Of the first block.
   const std::uint16_t* parameters;
@@ -82,38 +70,6 @@ void add_piece(const KeyPiece& keys, const RoundedPiece<kQueries>& queries, floa
   Ints sums[kQueries][kBeside][kParts];
   sum_words<kBits, Asks::all>(keys.words, queries.numbers, ahead, sums);
   add_scores(keys, queries, sums, scores, stride);
-}
-
-/// Some pieces of kQueries queries, as many as are rounded at a time.
-template <int kQueries>
-struct RoundedQueries {
-  RoundedPiece<kQueries> pieces[kRoundedPieces];
-  std::size_t count = 0;
-  std::size_t end = 0;   ///< The first number behind them.
-  std::size_t word = 0;  ///< Of keys, that the first piece is multiplied with.
-
-  /// Whether they are all that queries have.
-  bool is_whole(const Layout& layout) const {
-    return count != 0 && word == 0 && end == layout.dims;
-  }
-};
-
-/// Rounds the pieces that follow, from the first ones again behind the last.
-template <int kBits, int kQueries>
-void round_next(const Layout& layout, const float* queries, RoundedQueries<kQueries>& to,
-                kv::PartAhead& ahead) {
-  constexpr std::size_t kCodes = 32 / kBits;
-  for (std::size_t i = 0; i < to.count; ++i) to.word += to.pieces[i].words;
-  if (to.end == layout.dims) to.end = to.word = 0;
-  for (to.count = 0; to.count < kRoundedPieces && to.end < layout.dims; ++to.count) {
-    RoundedPiece<kQueries>& piece = to.pieces[to.count];
-    piece.group = to.end / layout.group;
-    const std::size_t left = (piece.group + 1) * layout.group - to.end;
-    const std::size_t count = left < kPiece ? left : kPiece;
-    piece.words = (count + kCodes - 1) / kCodes;
-    round_numbers<kBits>(queries + to.end, layout.dims, count, piece.numbers, piece.totals, ahead);
-    to.end += count;
-  }
 }
 
 /// Adds the products of some pieces with one page's keys to scores, `stride` apart.

@@ -74,8 +74,8 @@ struct Words {
   std::size_t count;  ///< Rows.
 };
 
-/// How many lines sum_words() asks for: as many as it reads, or two for three where others are
-/// asked for between its loops.
+/// How many lines sum_words() asks for: as many as it reads, or three for four, and none at the
+/// end, where others are asked for between its loops.
 enum class Asks { all, most };
 
 /// Sums of the products of codes in words with those of queries.

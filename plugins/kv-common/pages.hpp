@@ -12,14 +12,6 @@ namespace quiver::kv {
 
 /// KvStrategy::Slots for loops that are built several times, which must not share functions.
 struct Slots {
-  Slots(const KvShape& heads, const KvStrategy::Slots& slots)
-      : shape(heads),
-        pages(slots.pages.data()),
-        stride(slots.stride()),
-        kv_head(slots.kv_head),
-        first(slots.first),
-        last(slots.last) {}
-
   KvShape shape;
   const std::byte* const* pages;
   int stride;
@@ -42,6 +34,11 @@ struct AccumulateCall {
   float* output;
   const std::byte* next;
 };
+
+/// What loops get to read; not for them to call. [any-thread]
+inline Slots slots_of(const KvShape& shape, const KvStrategy::Slots& slots) {
+  return {shape, slots.pages.data(), slots.stride(), slots.kv_head, slots.first, slots.last};
+}
 
 /// Throws Error(bad_input) for a shape that no model has. [any-thread]
 inline void check_shape(const KvShape& shape) {

@@ -46,12 +46,13 @@ class FloatPages final : public KvStrategy {
 
   void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
               float* scores) const override {
-    kernels_.scores(element_, {{shape, slots}, queries, query_count, scores});
+    kernels_.scores(element_, {quiver::kv::slots_of(shape, slots), queries, query_count, scores});
   }
 
   void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
                   float* output, const std::byte* next) const override {
-    kernels_.accumulate(element_, {{shape, slots}, weights, query_count, output, next});
+    kernels_.accumulate(element_,
+                        {quiver::kv::slots_of(shape, slots), weights, query_count, output, next});
   }
 
  private:

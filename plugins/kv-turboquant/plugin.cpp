@@ -54,12 +54,13 @@ class TurnedPages final : public KvStrategy {
 
   void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
               float* scores) const override {
-    kernels_.scores(format_, {{shape, slots}, queries, query_count, scores});
+    kernels_.scores(format_, {quiver::kv::slots_of(shape, slots), queries, query_count, scores});
   }
 
   void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
                   float* output, const std::byte* next) const override {
-    kernels_.accumulate(format_, {{shape, slots}, weights, query_count, output, next});
+    kernels_.accumulate(format_,
+                        {quiver::kv::slots_of(shape, slots), weights, query_count, output, next});
   }
 
   void transform_queries(const KvShape& shape, float* queries, int count) const override {

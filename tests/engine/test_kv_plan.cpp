@@ -1,6 +1,8 @@
 // Layers that keep keys and values in different forms, and newest tokens kept in a finer one.
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <limits>
 #include <random>
 
 #include "core/decode/kv_config.hpp"
@@ -55,6 +57,44 @@ std::vector<float> fed(Engine& engine, std::span<const std::int32_t> ids, std::s
 std::vector<float> tail(const std::vector<float>& values, std::size_t rows, Engine& engine) {
   const auto width = static_cast<std::size_t>(engine.info().vocabulary);
   return {values.end() - static_cast<std::ptrdiff_t>(rows * width), values.end()};
+}
+
+/// Stores as float32 does, but as not a number the first key of the ninth page that is begun.
+class NanKey final : public KvStrategy {
+ public:
+  std::size_t page_bytes(const KvShape& shape) const override { return full_->page_bytes(shape); }
+  void write(const KvShape& shape, std::byte* page, int slot, std::span<const float> keys,
+             std::span<const float> values) const override {
+    std::vector<float> own(keys.begin(), keys.end());
+    if (slot == 0 && ++begun_ == 9) {
+      std::ranges::fill(own, std::numeric_limits<float>::quiet_NaN());
+    }
+    full_->write(shape, page, slot, own, values);
+  }
+  void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
+              float* scores) const override {
+    full_->scores(shape, slots, queries, query_count, scores);
+  }
+  void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
+                  float* output, const std::byte* next) const override {
+    full_->accumulate(shape, slots, weights, query_count, output, next);
+  }
+
+ private:
+  std::shared_ptr<const KvStrategy> full_ = float_kv();
+  mutable int begun_ = 0;  // The engines of these tests write with one thread.
+};
+
+TEST(KvPlan, a_key_that_is_not_a_number_is_seen_by_the_rows_behind_it_alone) {
+  constexpr int kPlace = 8 * kPage;
+  PlannedEngine test{load_model(shared(kLlama)), std::make_shared<NanKey>(), 1};
+  std::mt19937 random(8);
+  const auto width = static_cast<std::size_t>(test.engine.info().vocabulary);
+  const auto ids = random_tokens(random, kPlace + 20, test.engine.info().vocabulary);
+  const auto logits = fed(test.engine, ids, ids.size());
+  for (std::size_t row = 0; row < ids.size(); ++row) {
+    ASSERT_EQ(std::isnan(logits[row * width]), row >= kPlace) << row;
+  }
 }
 
 TEST(KvPlan, a_plan_of_one_strategy_by_layer_is_that_strategy) {

@@ -80,6 +80,17 @@ TEST_P(RowIndependence, the_number_of_threads_changes_no_bit) {
   EXPECT_EQ(all_logits(one.engine, ids, 150).values, all_logits(four.engine, ids, 150).values);
 }
 
+TEST_P(RowIndependence, chunks_across_the_pieces_of_attention_change_no_bit) {
+  // Pages are worked through eight at a time; one of the models has a window.
+  std::mt19937 random(6);
+  TestEngine test{model, 2, "f32", compute};
+  const auto ids = random_ids(random, 560, test.engine.info().vocabulary);
+  const auto whole = all_logits(test.engine, ids, 560).values;
+  for (const std::size_t chunk : {509U, 100U, 6U}) {
+    EXPECT_EQ(all_logits(test.engine, ids, chunk).values, whole) << chunk;
+  }
+}
+
 TEST_P(RowIndependence, rejected_rows_leave_no_trace) {
   TestEngine test{model, 2, "f32", compute};
   Engine& engine = test.engine;

@@ -146,6 +146,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{kKv, "", "counts-pages/pages-independent", "scores depend on the pages"},
                     Case{kKv, "", "one-page/pages-independent", "scores depend on the pages"},
                     Case{kKv, "", "adds-first-page/pages-independent", "sums depend on the pages"},
+                    Case{kKv, "", "rounds-weights/pages-independent", "sums depend on the pages"},
                     Case{kKv, "", "write-overruns/page-copies-equal", ""},
                     Case{kKv, "", "by-address/page-copies-equal", "other bits"},
                     Case{kKv, "", "by-thread/independent-of-threads", "other threads"},

@@ -5,6 +5,7 @@
 #include "tests/support/temporary_folder.hpp"
 #include "tests/tensor/refusal.hpp"
 
+#include <quiver/kv_strategy.hpp>
 #include <quiver/sampler.hpp>
 
 #include <gmock/gmock.h>
@@ -68,9 +69,10 @@ TEST(ManifestPlugins, provide_samplers_and_nothing_else) {
   EXPECT_EQ(plugin->name(), "test");
   ASSERT_NE(plugin->get<SamplerFactory>(), nullptr);
   EXPECT_TRUE(plugin->get<SamplerFactory>()->options("one").empty());
-  for (const char* id : {"", "quiver.sampler/10", "quiver.sampler", "quiver.kv-strategy/1"}) {
+  for (const char* id : {"", "quiver.sampler/10", "quiver.sampler"}) {
     EXPECT_EQ(plugin->provider(id), nullptr) << id;
   }
+  EXPECT_EQ(plugin->get<KvStrategyFactory>(), nullptr);
 }
 
 TEST(ManifestPlugins, rehearse_each_function_once) {

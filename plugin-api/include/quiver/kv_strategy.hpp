@@ -21,8 +21,10 @@ struct KvShape {
 /// softmax over pages; the strategy only writes and reads bytes. A page is read where it lies.
 ///
 /// Stateless: all that it knows about a sequence is in the pages, which may be copied, shared and
-/// saved. Results for one query depend neither on how many are handed over together nor on how many
-/// pages are. [any-thread]; one page is written by one thread at a time.
+/// saved. A query's results do not depend on the queries beside it, and a call over several pages
+/// gives the bits of a call for each of them in order. Functions throw nothing but what
+/// page_bytes() throws, Error(bad_input) for shapes that it cannot store. [any-thread]; one page is
+/// written by one thread at a time.
 class KvStrategy {
  public:
   static constexpr int kTokens = 64;  ///< Tokens of a page.
@@ -37,10 +39,13 @@ class KvStrategy {
                      std::span<const float> values) const = 0;
 
   /// Tokens of one kv head in consecutive pages: slot s is slot s % kTokens of pages[s / kTokens].
+  /// The pages are the host's, and so is the list of them, for as long as a call takes.
   struct Slots {
-    std::span<const std::byte* const> pages;
+    std::span<const std::byte* const> pages;  ///< At least one.
     int kv_head;
-    int first;  ///< Slots [first, last) are meant, counted from the first page.
+    /// Slots [first, last) are meant, counted from the first page: 0 <= first <= last <= stride().
+    /// There may be none, and pages without any.
+    int first;
     int last;
 
     /// Numbers from one query's scores or weights to the next one's.
@@ -48,15 +53,16 @@ class KvStrategy {
   };
 
   /// Dot products of `query_count` queries [query_count, head_dim] with the keys of slots ->
-  /// scores[query * slots.stride() + slot]; other scores are left alone. What is asked for next is
-  /// mostly accumulate() with the same pages.
+  /// scores[query * slots.stride() + slot]; other scores are left alone. A strategy may begin to
+  /// fetch the values of these slots: accumulate() with the same slots mostly follows.
   virtual void scores(const KvShape& shape, const Slots& slots, const float* queries,
                       int query_count, float* scores) const = 0;
 
   /// Adds sum over slots of weights[query * slots.stride() + slot] * value to
-  /// output[query * head_dim + d], slots in ascending order. `next` is the page whose scores() are
-  /// asked for next, or nullptr: a strategy may begin to fetch it from memory, which takes longer
-  /// than computing does where a cache is long.
+  /// output[query * head_dim + d], slots in ascending order. Weights of other slots may be
+  /// anything, and those of zero leave the output as it is where values are finite. `next` is a
+  /// page whose scores() are mostly asked for next, or nullptr; it may be any page. A strategy may
+  /// begin to fetch it from memory, which takes longer than computing does where a cache is long.
   virtual void accumulate(const KvShape& shape, const Slots& slots, const float* weights,
                           int query_count, float* output, const std::byte* next) const = 0;
 

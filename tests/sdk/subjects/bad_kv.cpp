@@ -2,6 +2,8 @@
 #include <quiver/kv_strategy.hpp>
 #include <quiver/plugin.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -63,9 +65,15 @@ class Rows final : public KvStrategy {
                   sizeof(float) * static_cast<std::size_t>(query_count * shape.head_dim));
     }
     for (int q = 0; q < query_count; ++q) {
+      // Rounded by what is largest of all pages.
+      float step = 0;
+      for (int slot = slots.first; slot < slots.last && defect_ == "rounds-weights"; ++slot) {
+        step = std::max(step, weights[q * slots.stride() + slot] / 32767);
+      }
       for (int slot = slots.first; slot < slots.last; ++slot) {
         const float* value = row_of(shape, slots, slot, kTokens);
-        const float weight = weights[q * slots.stride() + slot];
+        float weight = weights[q * slots.stride() + slot];
+        if (step > 0) weight = std::round(weight / step) * step;
         for (int d = 0; d < shape.head_dim; ++d)
           output[q * shape.head_dim + d] += weight * value[d];
       }
@@ -115,8 +123,8 @@ const void* get(std::string_view id) {
 QUIVER_PLUGIN(get, "bad-kv", "1.0.0", "Apache-2.0", "Strategies that break rules", BREAKER("good"),
               BREAKER("no-bytes"), BREAKER("spills"), BREAKER("adds-up"), BREAKER("write-overruns"),
               BREAKER("scores-all"), BREAKER("counts-queries"), BREAKER("counts-pages"),
-              BREAKER("one-page"), BREAKER("adds-first-page"), BREAKER("noise"),
-              BREAKER("by-address"), BREAKER("by-thread"), BREAKER("overwrites"));
+              BREAKER("one-page"), BREAKER("adds-first-page"), BREAKER("rounds-weights"),
+              BREAKER("noise"), BREAKER("by-address"), BREAKER("by-thread"), BREAKER("overwrites"));
 
 std::span<const quiver_offer> Factory::offers() {
   return quiver_descriptor_.offers;
