@@ -91,6 +91,23 @@ TEST_P(RowIndependence, chunks_across_the_pieces_of_attention_change_no_bit) {
   }
 }
 
+TEST_P(RowIndependence, chunks_of_whole_blocks_and_canvases_change_no_bit) {
+  // The eleventh block lies across the pieces of attention, and one page's end in most others.
+  constexpr int kBlock = 49;
+  const Visibility blocks{VisibilityKind::block_causal, kBlock};
+  std::mt19937 random(7);
+  TestEngine test{model, 2, "f32", compute};
+  const auto ids = random_ids(random, 12 * kBlock, test.engine.info().vocabulary);
+  const auto whole = all_logits(test.engine, ids, ids.size(), blocks).values;
+  EXPECT_NE(all_logits(test.engine, ids, ids.size()).values, whole);
+  for (const std::size_t chunk : {1U, 3U, 10U}) {
+    EXPECT_EQ(all_logits(test.engine, ids, chunk * kBlock, blocks).values, whole) << chunk;
+  }
+  // A block that is fed on its own is a canvas.
+  const Visibility canvas{VisibilityKind::canvas};
+  EXPECT_EQ(all_logits(test.engine, ids, kBlock, canvas).values, whole);
+}
+
 TEST_P(RowIndependence, rejected_rows_leave_no_trace) {
   TestEngine test{model, 2, "f32", compute};
   Engine& engine = test.engine;

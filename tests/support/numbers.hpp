@@ -35,12 +35,14 @@ inline double largest_difference(std::span<const float> a, std::span<const float
 }
 
 /// Logits of every token, fed through the cache in chunks.
-inline Logits all_logits(Engine& engine, std::span<const std::int32_t> ids, std::size_t chunk) {
+inline Logits all_logits(Engine& engine, std::span<const std::int32_t> ids, std::size_t chunk,
+                         Visibility visibility = {}) {
   Sequence sequence = engine.new_sequence();
   Logits result;
   result.vocabulary = engine.info().vocabulary;
   for (std::size_t done = 0; done < ids.size(); done += chunk) {
-    const Feed feed{&sequence, ids.subspan(done, std::min(chunk, ids.size() - done)), Wanted::all};
+    const Feed feed{&sequence, ids.subspan(done, std::min(chunk, ids.size() - done)), Wanted::all,
+                    RowForm::prompt, visibility};
     const Logits part = engine.forward({&feed, 1});
     sequence.accept(static_cast<int>(feed.tokens.size()));
     result.rows += part.rows;
