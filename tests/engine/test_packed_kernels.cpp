@@ -119,7 +119,7 @@ struct Named {
 
 std::vector<Named> all_kernels() {
   std::vector<Named> result;
-  const auto add = [&](const std::string& name, const auto& kernels) {
+  [[maybe_unused]] const auto add = [&](const std::string& name, const auto& kernels) {
     result.push_back({name, &kernels(false)});
     result.push_back({name + "_reading_ahead", &kernels(true)});
   };

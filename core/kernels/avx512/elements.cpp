@@ -1,6 +1,7 @@
 // Elementwise kernels, built for AVX512. See elements.inc.
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "core/kernels/kernel_table.hpp"
 

@@ -1,6 +1,7 @@
 // Elementwise kernels, built for any machine. See elements.inc.
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 
 #include "core/kernels/kernel_table.hpp"
 
