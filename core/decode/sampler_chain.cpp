@@ -21,6 +21,7 @@ constexpr std::size_t kStateLimit = 4096;
 /// system each time.
 struct Scratch {
   std::vector<std::int32_t> ids;
+  std::size_t indexed = 0;  ///< First ids that are known to be their own index.
   std::vector<std::int32_t> seen_ids;
   std::vector<float> weights;
 };
@@ -28,6 +29,16 @@ struct Scratch {
 Scratch& scratch() {
   thread_local Scratch memory;
   return memory;
+}
+
+/// The first `count` ids in order, from the last choice where no sampler had them. Writing those of
+/// a large vocabulary takes longer than finding its likeliest.
+std::int32_t* ids_in_order(Scratch& memory, std::size_t count) {
+  if (memory.indexed >= count) return memory.ids.data();
+  if (memory.ids.size() < count) memory.ids.resize(count);
+  std::iota(memory.ids.begin(), memory.ids.begin() + static_cast<std::ptrdiff_t>(count), 0);
+  memory.indexed = count;
+  return memory.ids.data();
 }
 
 bool has_nan(std::span<const float> logits) {
@@ -147,12 +158,12 @@ std::int32_t SamplerChain::run(std::span<float> logits, Context& context,
     throw Error(ErrorCode::bad_input, "the model's logits are not numbers", "sampling",
                 "check the checkpoint; 'quiver logits' shows where they come from");
   }
-  std::vector<std::int32_t>& ids = scratch().ids;
-  std::vector<std::int32_t>& seen_ids = scratch().seen_ids;
-  std::vector<float>& weights = scratch().weights;
-  ids.resize(logits.size());
-  std::iota(ids.begin(), ids.end(), 0);
-  Candidates candidates{logits.data(), ids.data(), logits.size(), false, true};
+  Scratch& memory = scratch();
+  std::vector<std::int32_t>& seen_ids = memory.seen_ids;
+  std::vector<float>& weights = memory.weights;
+  Candidates candidates{logits.data(), ids_in_order(memory, logits.size()), logits.size(), false,
+                        true};
+  if (!samplers_.empty()) memory.indexed = 0;
   const auto before_choice = [&] {
     if (proposal == nullptr) return;
     measure(candidates, *proposal, weights);

@@ -1,6 +1,7 @@
 // The sampler chain of the host: choice without samplers, random numbers, state, and misbehaviour.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -85,6 +86,30 @@ class Emptying : public Sampler {
     candidates.count = 0;
   }
 };
+
+/// Puts the candidates into the opposite order.
+class Reversing : public Sampler {
+ public:
+  void apply(Candidates& candidates, const SamplerContext&, std::span<std::byte>) const override {
+    std::reverse(candidates.ids, candidates.ids + candidates.count);
+    std::reverse(candidates.logits, candidates.logits + candidates.count);
+    candidates.is_sorted = candidates.is_indexed = false;
+  }
+};
+
+TEST(SamplerChain, what_one_chain_does_to_the_order_of_ids_reaches_no_other) {
+  const SamplerChain plain;
+  const SamplerChain reversing({std::make_shared<Reversing>()});
+  SamplerState none = plain.start(0);
+  SamplerState state = reversing.start(0);
+  for (const std::vector<float>& logits :
+       {std::vector<float>{5, 0, 1, 2}, {0, 7}, {0, 0, 3, 0, 0, 0}}) {
+    const auto want = static_cast<std::int32_t>(std::ranges::max_element(logits) - logits.begin());
+    EXPECT_EQ(next(plain, logits, none), want);
+    EXPECT_EQ(next(reversing, logits, state), want);
+    EXPECT_EQ(next(plain, logits, none), want);
+  }
+}
 
 class Outsider : public Counting {
  public:
