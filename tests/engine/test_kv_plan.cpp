@@ -7,6 +7,7 @@
 
 #include "core/decode/kv_config.hpp"
 #include "tests/support/conv_model.hpp"
+#include "tests/support/float_pages.hpp"
 #include "tests/support/kv.hpp"
 #include "tests/support/models.hpp"
 #include "tests/support/texts.hpp"
@@ -60,28 +61,18 @@ std::vector<float> tail(const std::vector<float>& values, std::size_t rows, Engi
 }
 
 /// Stores as float32 does, but as not a number the first key of the ninth page that is begun.
-class NanKey final : public KvStrategy {
+class NanKey final : public FloatPages {
  public:
-  std::size_t page_bytes(const KvShape& shape) const override { return full_->page_bytes(shape); }
   void write(const KvShape& shape, std::byte* page, int slot, std::span<const float> keys,
              std::span<const float> values) const override {
     std::vector<float> own(keys.begin(), keys.end());
     if (slot == 0 && ++begun_ == 9) {
       std::ranges::fill(own, std::numeric_limits<float>::quiet_NaN());
     }
-    full_->write(shape, page, slot, own, values);
-  }
-  void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
-              float* scores) const override {
-    full_->scores(shape, slots, queries, query_count, scores);
-  }
-  void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
-                  float* output, const std::byte* next) const override {
-    full_->accumulate(shape, slots, weights, query_count, output, next);
+    FloatPages::write(shape, page, slot, own, values);
   }
 
  private:
-  std::shared_ptr<const KvStrategy> full_ = float_kv();
   mutable int begun_ = 0;  // The engines of these tests write with one thread.
 };
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "tests/support/conv_model.hpp"
+#include "tests/support/float_pages.hpp"
 #include "tests/support/models.hpp"
 #include "tests/support/texts.hpp"
 
@@ -44,28 +45,18 @@ class Script : public TokenFilter {
   bool ends_ = false;
 };
 
-/// Stores like another strategy and fails when told to.
-class FailingKv : public KvStrategy {
+/// Fails when told to.
+class FailingKv : public FloatPages {
  public:
   explicit FailingKv(std::function<void(int slot)> before) : before_(std::move(before)) {}
-  std::size_t page_bytes(const KvShape& shape) const override { return inner_->page_bytes(shape); }
   void write(const KvShape& shape, std::byte* page, int slot, std::span<const float> keys,
              std::span<const float> values) const override {
     before_(slot);
-    inner_->write(shape, page, slot, keys, values);
-  }
-  void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
-              float* scores) const override {
-    inner_->scores(shape, slots, queries, query_count, scores);
-  }
-  void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
-                  float* output, const std::byte* next) const override {
-    inner_->accumulate(shape, slots, weights, query_count, output, next);
+    FloatPages::write(shape, page, slot, keys, values);
   }
 
  private:
   std::function<void(int slot)> before_;
-  std::shared_ptr<const KvStrategy> inner_ = float_kv();
 };
 
 class Ends : public testing::Test {

@@ -9,6 +9,7 @@
 #include <quiver/error.hpp>
 
 #include "tests/quantize/convert_fixture.hpp"
+#include "tests/support/float_pages.hpp"
 #include "tests/support/kv.hpp"
 #include "tests/support/numbers.hpp"
 
@@ -48,26 +49,14 @@ void round_group_to_range(int bits, std::span<float> group) {
 using RoundGroup = void (*)(int bits, std::span<float> group);
 
 /// Keys and values rounded group by group and kept as float32; 0 bits = as they are.
-class GridPages final : public KvStrategy {
+class GridPages final : public FloatPages {
  public:
   GridPages(int key_bits, int value_bits, RoundGroup round)
       : key_bits_(key_bits), value_bits_(value_bits), round_(round) {}
 
-  std::size_t page_bytes(const KvShape& shape) const override { return full_->page_bytes(shape); }
-
   void write(const KvShape& shape, std::byte* page, int slot, std::span<const float> keys,
              std::span<const float> values) const override {
-    full_->write(shape, page, slot, rounded(key_bits_, keys), rounded(value_bits_, values));
-  }
-
-  void scores(const KvShape& shape, const Slots& slots, const float* queries, int query_count,
-              float* scores) const override {
-    full_->scores(shape, slots, queries, query_count, scores);
-  }
-
-  void accumulate(const KvShape& shape, const Slots& slots, const float* weights, int query_count,
-                  float* output, const std::byte* next) const override {
-    full_->accumulate(shape, slots, weights, query_count, output, next);
+    FloatPages::write(shape, page, slot, rounded(key_bits_, keys), rounded(value_bits_, values));
   }
 
  private:
@@ -82,7 +71,6 @@ class GridPages final : public KvStrategy {
   int key_bits_;
   int value_bits_;
   RoundGroup round_;
-  std::shared_ptr<const KvStrategy> full_ = float_kv();
 };
 
 /// What the reference's quantized cache gives back, with scales in float32.
